@@ -1,0 +1,52 @@
+"""The tensor of page tables equals the tables, whatever happened between two steps."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from pagedlab.engine.tables import TableMirror
+from pagedlab.memory.table import PageTable
+
+names = st.integers(0, 20)
+
+
+class MirrorMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mirror, self.tables, self.page = TableMirror(), dict[int, PageTable](), 0
+
+    def fresh(self) -> int:
+        self.page += 1
+        return self.page
+
+    @rule(name=names, length=st.integers(1, 40))
+    def come_or_come_back_after_preemption(self, name: int, length: int) -> None:
+        self.tables[name] = PageTable(4, [self.fresh() for _ in range(length)])
+
+    @rule(name=names, by=st.integers(1, 30))
+    def grow(self, name: int, by: int) -> None:
+        if name in self.tables:
+            self.tables[name].pages += [self.fresh() for _ in range(by)]
+
+    @rule(name=names)
+    def copy_on_write(self, name: int) -> None:
+        if name in self.tables:
+            self.tables[name].pages[-1] = self.fresh()
+
+    @rule(name=names)
+    def leave(self, name: int) -> None:
+        self.tables.pop(name, None)
+
+    @precondition(lambda self: self.tables)
+    @rule(data=st.data())
+    def step_with_some_of_them(self, data: st.DataObject) -> None:
+        chosen = data.draw(st.lists(st.sampled_from(sorted(self.tables)), min_size=1, unique=True))
+        batch = self.mirror.batch({name: self.tables[name] for name in chosen})
+        assert batch.shape == (len(chosen), max(len(self.tables[name]) for name in chosen))
+        for row, name in zip(batch.tolist(), chosen, strict=True):
+            pages = self.tables[name].pages
+            assert row[: len(pages)] == pages
+
+
+TestMirror = MirrorMachine.TestCase
