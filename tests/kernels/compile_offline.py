@@ -1,0 +1,76 @@
+"""Compile the decode kernels for GPUs that are not here and print what they cost, as JSON. Run as a script:
+a process that interprets Triton cannot compile it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import triton
+from pagedlab_kernels.paged_decode import merge_kernel, paged_decode_kernel, tile_tokens
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+import torch
+
+TORCH = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def decode_source(dtype: str, head_dim: int, group: int, page_size: int) -> ASTSource:
+    names = ["q", "kv", "table", "length", "partial", "lse"]
+    types = [f"*{dtype}", f"*{dtype}", "*i32", "*i32", "*fp32", "*fp32"]
+    signature = {f"{name}_ptr": kind for name, kind in zip(names, types, strict=True)}
+    signature |= {"scale": "fp32", "value_offset": "i64", "table_stride": "i32", "num_splits": "i32"}
+    constants = {
+        "GROUP": group,
+        "HEAD_DIM": head_dim,
+        "PAGE_SIZE": page_size,
+        "TILE": tile_tokens(head_dim, TORCH[dtype]),
+        "GROUP_PADDED": 16,
+        "DIM_PADDED": head_dim,
+        "WIDEN": False,
+    }
+    aligned = {(i,): [["tt.divisibility", 16]] for i in range(6)}
+    return ASTSource(paged_decode_kernel, signature | dict.fromkeys(constants, "constexpr"), constants, aligned)
+
+
+def merge_source(head_dim: int) -> ASTSource:
+    signature = {"partial_ptr": "*fp32", "lse_ptr": "*fp32", "out_ptr": "*bf16", "num_splits": "i32"}
+    constants = {"HEAD_DIM": head_dim, "SPLITS_PADDED": 16, "DIM_PADDED": head_dim}
+    return ASTSource(merge_kernel, signature | dict.fromkeys(constants, "constexpr"), constants)
+
+
+def resources(cubin: bytes) -> dict[str, int]:
+    """Registers and bytes of stack a thread: what does not fit into registers spills onto the stack."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        text = subprocess.run(
+            [tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True
+        ).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+)", text)
+    assert found is not None, text
+    return {"registers": int(found[1]), "stack": int(found[2])}
+
+
+def main() -> None:
+    report = []
+    for capability in (80, 90):
+        target = GPUTarget("cuda", capability, 32)
+        kernels = {f"decode {d} {dim}": decode_source(d, dim, g, 16) for d, dim, g in CASES}
+        kernels |= {"merge 128": merge_source(128)}
+        for name, source in kernels.items():
+            compiled = triton.compile(source, target=target)
+            cost = resources(compiled.asm["cubin"]) | {"shared": compiled.metadata.shared}
+            report.append({"target": f"sm_{capability}", "kernel": name} | cost)
+    print(json.dumps(report))
+
+
+CASES = [("bf16", 64, 3), ("bf16", 128, 4), ("fp32", 64, 3)]
+
+if __name__ == "__main__":
+    main()

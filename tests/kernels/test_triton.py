@@ -1,0 +1,53 @@
+"""Triton without a GPU: interpreted in one child process, compiled in another."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton has wheels for Linux only")
+
+
+def in_a_child(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=settings, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.slow
+def test_the_interpreted_kernels_pass_their_tests() -> None:
+    done = in_a_child("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/kernels/interpreted", TRITON_INTERPRET="1")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_the_kernels_compile_for_gpus_that_are_not_here_without_spilling() -> None:
+    done = in_a_child("-m", "tests.kernels.compile_offline", TRITON_INTERPRET="0", TRITON_DISABLE_LINE_INFO="1")
+    assert done.returncode == 0, done.stderr[-4000:]
+    report = json.loads(done.stdout)
+    assert {entry["target"] for entry in report} == {"sm_80", "sm_90"}
+    for entry in report:
+        print(entry)
+        assert entry["stack"] == 0, f"registers spill: {entry}"
+        assert 0 < entry["registers"] <= 255
+        assert entry["shared"] <= 160 * 1024
+
+
+def test_triton_without_a_gpu_says_how_to_interpret_it() -> None:
+    program = (
+        "import torch; torch.cuda.is_available = lambda: False\n"
+        "from pagedlab_kernels import get_attention\n"
+        "try: get_attention('triton')\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    done = in_a_child("-c", program, TRITON_INTERPRET="0")
+    assert "KernelUnavailable" in done.stdout and "TRITON_INTERPRET=1" in done.stdout
