@@ -71,6 +71,10 @@ class UnsupportedModel(ModelError):
     """The file is sound, but its architecture or format is not one that pagedlab runs."""
 
 
+class DownloadFailed(ModelError):
+    """A model is not on this machine and could not be fetched, or not be kept."""
+
+
 class KernelUnavailable(PagedLabError):
     """The attention path asked for cannot run on this machine."""
 

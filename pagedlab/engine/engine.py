@@ -7,8 +7,6 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 import torch
-from pagedlab_kernels import get_attention
-from pagedlab_kernels.batch import AttentionFn
 
 from pagedlab.engine.detokenizer import OutputText
 from pagedlab.engine.kv_cache import KVCache
@@ -27,6 +25,8 @@ from pagedlab.scheduling.policy import Policy
 from pagedlab.scheduling.request import FinishReason, Request, Sequence
 from pagedlab.scheduling.sampling import SamplingParams
 from pagedlab.scheduling.scheduler import Limits, Scheduler
+from pagedlab_kernels import get_attention
+from pagedlab_kernels.batch import AttentionFn
 
 
 @dataclass
@@ -65,19 +65,21 @@ class Engine:
     ) -> None:
         self.config, self.model, self.tokenizer = loaded.config, loaded.model, loaded.tokenizer
         if page_size < 1 or num_pages < 1:
-            raise InvalidConfig(f"page_size={page_size} and num_pages={num_pages} were asked for; both must be at least 1")
+            raise InvalidConfig(
+                f"page_size={page_size} and num_pages={num_pages} were asked for; both must be at least 1"
+            )
         if max_context is not None and max_context > self.config.max_context:
             raise InvalidConfig(
-                f"max_context={max_context} was asked for; {loaded.name} was trained for {self.config.max_context} tokens"
+                f"max_context={max_context} was asked for; {loaded.name} can take {self.config.max_context} tokens"
             )
-        pool = pool if pool is not None else PagePool(num_pages)
+        num_pages = num_pages if pool is None else pool.num_pages
         parameter = next(self.model.parameters())
-        self.kv = KVCache(self.config, pool.num_pages, page_size, parameter.dtype, parameter.device)
-        self.trace = Trace(pool.num_pages, page_size) if trace else None
+        self.kv = KVCache(self.config, num_pages, page_size, parameter.dtype, parameter.device)
+        self.trace = Trace(num_pages, page_size) if trace else None
         if self.trace is not None and self.tokenizer is not None:
             self.trace.piece = self.tokenizer.piece
         self.manager = CacheManager(
-            pool.num_pages, page_size, prefix_cache=_prefix_cache(prefix_cache, page_size), pool=pool, trace=self.trace
+            num_pages, page_size, prefix_cache=_prefix_cache(prefix_cache, page_size), pool=pool, trace=self.trace
         )
         limits = Limits(max_tokens_per_step, max_sequences, max_context or self.config.max_context)
         self.scheduler = Scheduler(self.manager, limits, policy, self.config.eos_token_ids)
@@ -112,7 +114,9 @@ class Engine:
         prompt_ids = self._encode(prompt)
         self._refuse_unknown_tokens(request_id, [*prompt_ids, *(params.logit_bias or {}), *params.stop_token_ids])
         if params.stop and self.tokenizer is None:
-            raise InvalidRequest(f"request {request_id} has stop strings, but this model has no tokenizer; use stop_token_ids")
+            raise InvalidRequest(
+                f"request {request_id} has stop strings, but this model has no tokenizer; use stop_token_ids"
+            )
         seed = params.seed if params.seed is not None else (self.seed << 32) + self._num_added
         request = Request(request_id, prompt_ids, params, priority=priority, salt=salt, seed=seed)
         self.scheduler.add(request)
@@ -134,14 +138,18 @@ class Engine:
         except Exception as error:
             failed = dict.fromkeys(sequence.request.id for sequence in self.scheduler.abandon(plan))
             outputs = [self._output(request_id) for request_id in failed]
-            raise StepFailed(f"step {plan.step} failed, and with it requests {', '.join(failed)}: {error}", outputs) from error
+            raise StepFailed(
+                f"step {plan.step} failed, and with it requests {', '.join(failed)}: {error}", outputs
+            ) from error
         self.scheduler.commit(plan, [choice.token for choice in sampled])
         now = time.perf_counter()
         for row, choice in zip(plan.samples, sampled, strict=True):
             self._take(row.sequence, choice, now)
         for listener in self.listeners:
             listener(plan)
-        return [self._output(request_id) for request_id in dict.fromkeys(row.sequence.request.id for row in plan.samples)]
+        return [
+            self._output(request_id) for request_id in dict.fromkeys(row.sequence.request.id for row in plan.samples)
+        ]
 
     def abort(self, request_id: str) -> RequestOutput | None:
         """Withdraw a request; its pages come back at once. None if no such request is running."""
@@ -223,7 +231,7 @@ class Engine:
         unknown = [token for token in tokens if not 0 <= token < self.config.vocab_size]
         if unknown:
             raise InvalidRequest(
-                f"request {request_id} names token {unknown[0]}; this model knows tokens 0 to {self.config.vocab_size - 1}"
+                f"request {request_id} names token {unknown[0]}; the model has tokens 0 to {self.config.vocab_size - 1}"
             )
 
 

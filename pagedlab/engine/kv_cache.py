@@ -32,8 +32,8 @@ class KVCache:
         there = psutil.virtual_memory().available if torch.device(device).type == "cpu" else asked
         if asked > there:
             raise InvalidConfig(
-                f"{num_pages} pages of {page_size} tokens take {asked / 2**30:.1f} GiB; {there / 2**30:.1f} GiB of memory "
-                "are free. Lower num_pages."
+                f"num_pages={num_pages} of {page_size} tokens take {asked / 2**30:.1f} GiB; "
+                f"{there / 2**30:.1f} GiB of memory are free. Lower num_pages."
             )
         self.storage = torch.empty(shape, dtype=dtype, device=device)
         self.layers = list(self.storage.unbind())

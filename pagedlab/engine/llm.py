@@ -69,7 +69,9 @@ class LLM:
         batch = _as_batch(prompts)
         params = sampling_params if isinstance(sampling_params, Sequence) else [sampling_params] * len(batch)
         if len(params) != len(batch):
-            raise InvalidRequest(f"{len(batch)} prompts came with {len(params)} sampling_params; give one, or one for each")
+            raise InvalidRequest(
+                f"{len(batch)} prompts came with {len(params)} sampling_params; give one, or one for each"
+            )
         ids: list[str] = []
         finished: list[RequestOutput] = []
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from pagedlab_kernels.batch import AttentionFn, PagedBatch
 from torch import Tensor
 
 from pagedlab.engine.kv_cache import KVCache
@@ -11,6 +10,7 @@ from pagedlab.engine.tables import TableMirror
 from pagedlab.memory.manager import CacheManager
 from pagedlab.models.llama import LlamaModel
 from pagedlab.scheduling.plan import StepPlan
+from pagedlab_kernels.batch import AttentionFn, PagedBatch
 
 
 class ModelRunner:

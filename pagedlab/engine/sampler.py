@@ -17,7 +17,7 @@ from pagedlab.scheduling.sampling import SamplingParams
 
 class Sampled(NamedTuple):
     token: int
-    #: log probability of the token and of the likeliest ones, by token id, from the model's own logits; None unless asked
+    #: by token id, log probabilities of the token and the likeliest ones in the model's own logits; None unless asked
     logprobs: dict[int, float] | None
 
 

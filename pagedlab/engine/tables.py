@@ -31,7 +31,7 @@ class TableMirror:
         self._spare = list(range(8))
 
     def batch(self, tables: dict[int, PageTable]) -> Tensor:
-        """``[B, max_pages]`` int32, a row a table in the dictionary's order; entries past a table's end are undefined."""
+        """``[B, max_pages]`` int32, a row for each table, in order; entries past a table's end are undefined."""
         self._drop_rows_not_in(tables)
         width = max(map(len, tables.values()))
         if width > self._tensor.shape[1]:

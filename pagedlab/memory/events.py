@@ -136,3 +136,4 @@ class Trace:
         self.folded += count
         alive = self.base.sequences_in_view() | {event.sequence for event in self}
         self.sequences = {key: info for key, info in self.sequences.items() if key in alive}
+        self.base.sequences = {key: view for key, view in self.base.sequences.items() if key in alive}

@@ -122,6 +122,8 @@ class CacheManager:
             raise ValueError(f"sequence {sequence} is admitted already; release it first")
         if not tokens:
             raise ValueError("a sequence without tokens cannot be admitted")
+        if budget is not None and budget < 0:
+            raise ValueError(f"a budget of {budget} tokens was given; it is at least 0")
         pages, cursor = self._match(tokens, salt)
         num_hit = len(pages) * self.page_size
         num_tokens = len(tokens) if budget is None else min(len(tokens), num_hit + budget)

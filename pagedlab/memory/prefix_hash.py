@@ -63,12 +63,7 @@ class HashPrefixCache:
             raise InvariantViolation(f"a page with {len(tokens)} of {self.page_size} tokens cannot be published")
         if page in self._content:
             return self._content[page]
-        run = tuple(tokens)
-        content = self._find(cursor, run)
-        if content is None:
-            content = _Content(self._hash(cursor.key, run), run, cursor)
-            self._index.setdefault(content.key, []).append(content)
-            cursor.children += 1
+        content = self._enter(self._findable(cursor), tuple(tokens))
         content.pages.append(page)
         self._content[page] = content
         return content
@@ -124,6 +119,24 @@ class HashPrefixCache:
         if root is None:
             root = self._roots[salt] = _Content(blake2b(repr(salt).encode(), digest_size=16).digest(), (), None)
         return root
+
+    def _findable(self, content: _Content) -> _Content:
+        """``content``, or its like: every page of it may have been forgotten while a running sequence stood there."""
+        lost = []
+        while content.parent is not None and not content.pages and not content.children:
+            lost.append(content.tokens)
+            content = content.parent
+        for tokens in reversed(lost):
+            content = self._enter(content, tokens)
+        return content
+
+    def _enter(self, parent: _Content, tokens: tuple[int, ...]) -> _Content:
+        content = self._find(parent, tokens)
+        if content is None:
+            content = _Content(self._hash(parent.key, tokens), tokens, parent)
+            self._index.setdefault(content.key, []).append(content)
+            parent.children += 1
+        return content
 
     def _find(self, parent: _Content, tokens: tuple[int, ...]) -> _Content | None:
         for content in self._index.get(self._hash(parent.key, tokens), ()):

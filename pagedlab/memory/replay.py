@@ -32,6 +32,7 @@ class PageMap:
         #: whose tokens the page holds, and which logical page of theirs: (sequence, logical page) or None
         self.content: list[tuple[int, int] | None] = [None] * num_pages
         self.sequences: dict[int, SequenceView] = {}
+        self.hit_tokens = 0  #: tokens found in the prefix cache, by all admissions so far
 
     def state(self, page: int) -> PageState:
         if self.refcount[page]:
@@ -49,7 +50,7 @@ class PageMap:
 
     def copy(self) -> PageMap:
         twin = PageMap(self.num_pages, self.page_size)
-        twin.step = self.step
+        twin.step, twin.hit_tokens = self.step, self.hit_tokens
         twin.refcount, twin.published = list(self.refcount), list(self.published)
         twin.filled, twin.content = list(self.filled), list(self.content)
         twin.sequences = {
@@ -74,6 +75,7 @@ class PageMap:
             view.prompt = value
         elif kind is EventKind.ADMIT:
             view.hit = view.computed = value
+            self.hit_tokens += value
         elif kind is EventKind.ALLOCATE:
             self.refcount[page] = 1
             self._blank(page)

@@ -220,7 +220,7 @@ class Scheduler:
         if num_tokens > self.max_sequence_tokens:
             pool = self.manager.pool.num_pages * self.manager.page_size
             raise InvalidRequest(
-                f"request {request.id} asks for {num_tokens} tokens ({num_prompt} in its prompt); one sequence may have "
+                f"request {request.id} asks for {num_tokens} tokens ({num_prompt} in its prompt); a sequence may have "
                 f"{self.max_sequence_tokens} (max_context {self.limits.max_context}, pool {pool} slots). "
                 "Shorten the prompt, lower max_tokens, or raise num_pages or max_context."
             )

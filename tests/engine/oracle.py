@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from pagedlab_kernels.batch import PagedBatch
-from pagedlab_kernels.reference import gather_attention
 
 from pagedlab.models.catalog import LoadedModel
+from pagedlab_kernels.batch import PagedBatch
+from pagedlab_kernels.reference import gather_attention
 
 
 @torch.inference_mode()

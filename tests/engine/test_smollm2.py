@@ -47,7 +47,7 @@ def prompts(loaded: LoadedModel) -> list[str]:
         SYSTEM + "Question: what is a page table? Answer:",
         SYSTEM + "Question: what is a cache? Answer:",
         PROSE * 12,
-        PROSE * 37 + "In the end",
+        PROSE * 40 + "In the end",
     ]
 
 

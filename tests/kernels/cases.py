@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from pagedlab_kernels.batch import PagedBatch
 from torch import Tensor
+
+from pagedlab_kernels.batch import PagedBatch
 
 #: An unused page-table entry: to follow it is to read far outside the pool.
 NOWHERE = -(2**30)

@@ -9,12 +9,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import torch
 import triton
-from pagedlab_kernels.paged_decode import merge_kernel, paged_decode_kernel, tile_tokens
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-import torch
+from pagedlab_kernels.paged_decode import merge_kernel, paged_decode_kernel, tile_tokens
 
 TORCH = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

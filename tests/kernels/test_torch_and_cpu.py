@@ -10,11 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pagedlab_kernels import get_attention
 from pagedlab_kernels.cpu import native
 from pagedlab_kernels.cpu.attention import cpu_attention
 from pagedlab_kernels.reference import gather_attention, oracle_attention, write_kv
-
 from tests.kernels.cases import a_step, worst_error
 
 PATHS = pytest.mark.parametrize("attention", [gather_attention, cpu_attention], ids=["reference", "cpu"])

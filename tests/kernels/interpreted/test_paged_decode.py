@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from pagedlab_kernels import get_attention
 from pagedlab_kernels.paged_decode import choose_splits, paged_decode
 from pagedlab_kernels.reference import oracle_attention
-
 from tests.kernels.cases import a_step, worst_error
 
 BOUND = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}

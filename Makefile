@@ -1,0 +1,62 @@
+# Each of lab, demo and test first makes .venv when it is missing, and again when pyproject.toml has changed.
+
+PYTHON ?= python3
+# Where a CPU build of torch is looked for when pip's own index has none.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+# More arguments for JupyterLab: make lab LAB="--no-browser --port 9000"
+LAB ?=
+
+export TORCH_CPU_INDEX
+IN_VENV := .venv/bin/python -m
+
+.PHONY: help setup model lab demo doctor test soak notebooks pictures clean
+
+help:
+	@echo "make lab        open the course in JupyterLab"
+	@echo "make demo       watch a real model serve 24 requests from a page pool"
+	@echo "make test       everything that CI runs"
+	@echo "make soak       millions of random operations on memory and scheduler, each proved right"
+	@echo "make doctor     what works on this machine, and what to do where something does not"
+	@echo "make notebooks  run the notebooks' sources and write their outputs"
+	@echo "make pictures   draw the pictures of the README again"
+	@echo "make clean      remove .venv and caches (the model stays in your user cache)"
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml tools/install.py
+	$(PYTHON) tools/install.py
+
+model: setup
+	@$(IN_VENV) pagedlab fetch
+
+lab: model
+	$(IN_VENV) jupyterlab notebooks/00_start_here.ipynb $(LAB)
+
+demo: model
+	$(IN_VENV) pagedlab demo
+
+doctor: setup
+	$(IN_VENV) pagedlab doctor
+
+# The quick stages first. Two workers with one thread each do more on two cores than two that share them; the tests of
+# one file stay in one worker, which then loads its model once.
+test: model
+	$(IN_VENV) ruff check .
+	$(IN_VENV) ruff format --check .
+	$(IN_VENV) mypy
+	$(IN_VENV) tools.notebooks --check
+	$(IN_VENV) pytest --nbval --nbval-current-env notebooks
+	OMP_NUM_THREADS=1 $(IN_VENV) pytest -n 2 --dist loadfile tests
+
+soak: setup
+	$(IN_VENV) tests.memory.machine
+	$(IN_VENV) tests.scheduling.machine
+
+notebooks: model
+	$(IN_VENV) tools.notebooks
+
+pictures: model
+	$(IN_VENV) tools.pictures
+
+clean:
+	rm -rf .venv .venv.unfinished .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist artifacts

@@ -1,0 +1,25 @@
+"""The page map's JavaScript and CSS as they are sent to a browser: plain modules, joined without a build step."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.resources import files
+
+#: Each module imports only from those before it.
+MODULES = ("page_map_replay.js", "page_map_draw.js", "page_map_parts.js", "page_map.js")
+
+
+@cache
+def script() -> str:
+    """One ES module. Its parts' imports from each other are left out: the names are all there."""
+    return "\n".join(re.sub(r'^import .* from "\./.*";$', "", _read(name), flags=re.MULTILINE) for name in MODULES)
+
+
+@cache
+def style() -> str:
+    return _read("page_map.css")
+
+
+def _read(name: str) -> str:
+    return files("pagedlab.view").joinpath(name).read_text(encoding="utf-8")

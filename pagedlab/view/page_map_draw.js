@@ -1,0 +1,272 @@
+// Where pages stand on a canvas and how they look. Nothing here touches the document: a context comes in, paint goes out.
+
+import { CACHED, FREE, USED } from "./page_map_replay.js";
+
+const CELLS = [40, 36, 34, 32, 30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3];
+const GUTTER = 38; // row numbers
+const BAND = { title: 14, top: 26, height: 26, bottom: 84 }; // the logical row above the pages
+export const TIMELINE_INSET = 8; // half a slider thumb
+
+/** The largest cells with which all pages fit; columns in eights, so that rows begin at round numbers. */
+export function layout(numPages, width, height) {
+  for (const cell of CELLS) {
+    let columns = Math.max(1, Math.floor((width - GUTTER) / cell));
+    if (columns > 8) columns -= columns % 8;
+    columns = Math.min(columns, numPages);
+    const rows = Math.ceil(numPages / columns);
+    if (rows * cell <= height || cell === CELLS.at(-1))
+      return { cell, gap: cell >= 14 ? 2 : cell >= 5 ? 1 : 0, columns, rows, width, height: BAND.bottom + rows * cell + 2 };
+  }
+}
+
+/** Upper left corner of a page's cell. */
+export function place(layout, page) {
+  const { cell, columns } = layout;
+  return [GUTTER + (page % columns) * cell, BAND.bottom + Math.floor(page / columns) * cell];
+}
+
+/** The page at a point of the canvas: of the grid, or of the selected sequence's logical row; -1 if there is none. */
+export function pageAt(layout, row, x, y, numPages) {
+  const { cell, columns } = layout;
+  if (row && y >= BAND.top && y < BAND.top + BAND.height) {
+    const logical = Math.floor((x - GUTTER) / logicalWidth(layout, row.length));
+    return row[logical] ?? -1;
+  }
+  const column = Math.floor((x - GUTTER) / cell), line = Math.floor((y - BAND.bottom) / cell);
+  const page = line * columns + column;
+  return column >= 0 && column < columns && line >= 0 && page < numPages ? page : -1;
+}
+
+function logicalWidth(layout, length) {
+  return Math.min(36, (layout.width - GUTTER) / Math.max(1, length));
+}
+
+/**
+ * scene: {map, layout, theme: {fg, bg, accent}, colours, textColours, ratio, selected: sequence or -1, caption,
+ * marked: page or -1, touched: Set of pages}
+ */
+export function drawMap(ctx, scene) {
+  const { map, layout, theme, ratio, selected } = scene;
+  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+  ctx.clearRect(0, 0, layout.width, layout.height);
+  const owners = map.firstOwners();
+  const row = map.sequences.get(selected)?.pages ?? [];
+  const mine = row.length ? new Set(row) : null;
+  drawRowNumbers(ctx, scene);
+  for (let page = 0; page < map.numPages; page++) {
+    ctx.globalAlpha = mine && !mine.has(page) ? 0.3 : 1;
+    const [x, y] = place(layout, page);
+    const size = layout.cell - layout.gap;
+    drawPage(ctx, scene, page, mine?.has(page) ? selected : owners[page], x, y, size, size);
+  }
+  ctx.globalAlpha = 1;
+  drawBand(ctx, scene, row);
+  if (scene.marked >= 0) {
+    const [x, y] = place(layout, scene.marked);
+    outline(ctx, x - 1, y - 1, layout.cell - layout.gap + 2, theme.accent, 2);
+  }
+}
+
+function drawPage(ctx, { map, layout, theme, colours, textColours, ratio, touched }, page, owner, x, y, width, height) {
+  const alpha = ctx.globalAlpha;
+  const state = map.state(page);
+  const small = Math.min(width, height);
+  if (state !== USED) {
+    ctx.fillStyle = theme.fg;
+    ctx.globalAlpha = alpha * (state === FREE ? 0.05 : 0.13);
+    ctx.fillRect(x, y, width, height);
+    if (state === CACHED) {
+      ctx.globalAlpha = alpha * 0.75;
+      ctx.fillStyle = texture("dots", theme.fg, small, ratio);
+      ctx.fillRect(x, y, width, height);
+      if (small >= 7) outline(ctx, x, y, small, theme.fg, 1);
+    }
+  } else {
+    const colour = colours[owner % colours.length], ink = textColours[owner % colours.length];
+    const full = (width * map.filled[page]) / map.pageSize;
+    ctx.fillStyle = colour;
+    ctx.globalAlpha = alpha * 0.3;
+    ctx.fillRect(x, y, width, height);
+    ctx.globalAlpha = alpha;
+    ctx.fillRect(x, y, full, height);
+    const references = map.refcount[page];
+    if (references > 1) {
+      ctx.globalAlpha = alpha * 0.45;
+      ctx.fillStyle = texture("hatch", ink, small, ratio);
+      ctx.fillRect(x, y, width, height);
+    }
+    ctx.globalAlpha = alpha;
+    const tag = references > 1 ? `×${references}` : String(owner);
+    if (small >= 16 && tag.length * 7 <= width) {
+      ctx.font = `600 ${small >= 26 ? 12 : 10}px ${theme.font}`;
+      ctx.textAlign = "center";
+      ctx.textBaseline = "middle";
+      ctx.lineWidth = references > 1 ? 5 : 3; // its own ground: over the hatch and over the empty part
+      ctx.lineJoin = "round";
+      ctx.strokeStyle = colour;
+      ctx.strokeText(tag, x + width / 2, y + height / 2 + 0.5);
+      ctx.fillStyle = ink;
+      ctx.fillText(tag, x + width / 2, y + height / 2 + 0.5);
+    }
+  }
+  if (touched.has(page) && layout.cell >= 6) outline(ctx, x, y, small, theme.fg, small >= 16 ? 2 : 1);
+  ctx.globalAlpha = alpha;
+}
+
+function outline(ctx, x, y, size, colour, weight) {
+  ctx.strokeStyle = colour;
+  ctx.lineWidth = weight;
+  ctx.strokeRect(x + weight / 2, y + weight / 2, size - weight, size - weight);
+}
+
+function drawRowNumbers(ctx, { layout, theme }) {
+  ctx.font = `10px ${theme.font}`;
+  ctx.textAlign = "right";
+  ctx.textBaseline = "middle";
+  ctx.fillStyle = theme.fg;
+  ctx.globalAlpha = 0.6;
+  const every = Math.ceil(14 / layout.cell);
+  for (let row = 0; row < layout.rows; row += every) {
+    const [, y] = place(layout, row * layout.columns);
+    ctx.fillText(String(row * layout.columns), GUTTER - 8, y + (layout.cell - layout.gap) / 2 + 0.5);
+  }
+  ctx.globalAlpha = 1;
+}
+
+/** The selected sequence's page table: its logical pages in order, each linked to its physical page. */
+function drawBand(ctx, scene, row) {
+  const { layout, theme, colours, selected, caption } = scene;
+  const width = logicalWidth(layout, row.length);
+  ctx.textBaseline = "middle";
+  ctx.textAlign = "left";
+  ctx.fillStyle = theme.fg;
+  ctx.font = `12px ${theme.font}`;
+  ctx.globalAlpha = selected >= 0 ? 1 : 0.65;
+  ctx.fillText(caption, GUTTER, BAND.title);
+  ctx.globalAlpha = 1;
+  if (selected >= 0 && !row.length) ghostRow(ctx, layout, theme);
+  const colour = colours[selected % colours.length];
+  const size = layout.cell - layout.gap;
+  for (const [line, weight, alpha] of [[theme.bg, 4, 0.8], [colour, row.length > 48 ? 1 : 1.8, 1]]) {
+    ctx.strokeStyle = line;
+    ctx.lineWidth = weight;
+    ctx.globalAlpha = alpha;
+    ctx.beginPath();
+    row.forEach((page, logical) => {
+      const from = GUTTER + (logical + 0.5) * width, top = BAND.top + BAND.height;
+      const [x, y] = place(layout, page);
+      const middle = (top + y) / 2;
+      ctx.moveTo(from, top);
+      ctx.bezierCurveTo(from, middle, x + size / 2, middle, x + size / 2, y);
+    });
+    ctx.stroke();
+  }
+  ctx.globalAlpha = 1;
+  row.forEach((page, logical) => {
+    const x = GUTTER + logical * width;
+    const [pageX, pageY] = place(layout, page);
+    drawPage(ctx, { ...scene, touched: NOTHING }, page, selected, x, BAND.top, width - (width > 6 ? 2 : 0), BAND.height);
+    ctx.fillStyle = theme.fg;
+    ctx.beginPath();
+    ctx.arc(pageX + size / 2, pageY, Math.min(3, layout.cell / 4), 0, 7);
+    ctx.fill();
+    if (width < 15) return;
+    ctx.font = `9px ${theme.font}`;
+    ctx.textAlign = "center";
+    ctx.fillText(String(logical), x + width / 2 - 1, BAND.top + BAND.height + 8);
+  });
+}
+
+const NOTHING = new Set();
+
+function ghostRow(ctx, layout, theme) {
+  ctx.strokeStyle = theme.fg;
+  ctx.globalAlpha = 0.35;
+  ctx.lineWidth = 1;
+  ctx.setLineDash([3, 3]);
+  for (let logical = 0; logical < 4; logical++)
+    ctx.strokeRect(GUTTER + logical * 36 + 0.5, BAND.top + 0.5, 33, BAND.height - 1);
+  ctx.setLineDash([]);
+  ctx.globalAlpha = 1;
+}
+
+const textures = new Map();
+
+/** A repeating pattern with lines (or dots) as fine as the cell asks for; sharp on any screen. */
+function texture(kind, colour, size, ratio) {
+  const pitch = size >= 14 ? 6 : size >= 7 ? 4 : 3;
+  const key = `${kind} ${colour} ${pitch} ${ratio}`;
+  if (!textures.has(key)) {
+    const side = Math.round(pitch * ratio);
+    const tile = new OffscreenCanvas(side, side);
+    const ctx = tile.getContext("2d");
+    ctx.scale(side / pitch, side / pitch);
+    ctx.fillStyle = ctx.strokeStyle = colour;
+    if (kind === "dots") {
+      ctx.beginPath();
+      ctx.arc(pitch / 2, pitch / 2, pitch >= 6 ? 1 : 0.7, 0, 7);
+      ctx.fill();
+    } else {
+      ctx.lineWidth = pitch >= 6 ? 1.5 : 1;
+      ctx.beginPath();
+      for (const shift of [-pitch, 0, pitch]) {
+        ctx.moveTo(shift - 1, pitch + 1);
+        ctx.lineTo(shift + pitch + 1, -1);
+      }
+      ctx.stroke();
+    }
+    const pattern = ctx.createPattern(tile, "repeat");
+    pattern.setTransform(new DOMMatrix().scale(pitch / side));
+    textures.set(key, pattern);
+  }
+  return textures.get(key);
+}
+
+/** The pool's occupancy over the whole film, with the shown frame and every preemption marked. */
+export function drawTimeline(ctx, { film, frame, width, height, theme, ratio }) {
+  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+  ctx.clearRect(0, 0, width, height);
+  const last = film.numFrames - 1, span = width - 2 * TIMELINE_INSET, floor = height - 1, scale = (height - 9) / film.numPages;
+  const xOf = (shown) => TIMELINE_INSET + (last ? (span * shown) / last : 0);
+  const dots = texture("dots", theme.fg, 7, ratio);
+  for (let x = 0; x < span; x++) {
+    const { used, cached } = film.occupancy(Math.round((last * x) / span));
+    const top = floor - used * scale;
+    ctx.fillStyle = theme.accent;
+    ctx.globalAlpha = 0.75;
+    ctx.fillRect(TIMELINE_INSET + x, top, 1, used * scale);
+    ctx.fillStyle = theme.fg;
+    ctx.globalAlpha = 0.16;
+    ctx.fillRect(TIMELINE_INSET + x, top - cached * scale, 1, cached * scale);
+    ctx.fillStyle = dots;
+    ctx.globalAlpha = 0.6;
+    ctx.fillRect(TIMELINE_INSET + x, top - cached * scale, 1, cached * scale);
+  }
+  ctx.globalAlpha = 0.4;
+  ctx.fillStyle = theme.fg;
+  ctx.fillRect(TIMELINE_INSET, floor, span, 1);
+  ctx.fillRect(TIMELINE_INSET, floor - film.numPages * scale, span, 0.5);
+  ctx.globalAlpha = 1;
+  ctx.fillStyle = "#D55E00";
+  for (const preempted of film.preempted) {
+    const x = xOf(preempted);
+    ctx.beginPath();
+    ctx.moveTo(x - 4, 0);
+    ctx.lineTo(x + 4, 0);
+    ctx.lineTo(x, 6);
+    ctx.fill();
+  }
+  ctx.fillStyle = theme.fg;
+  ctx.fillRect(xOf(frame) - 0.75, 4, 1.5, floor - 4);
+}
+
+/** A legend's swatch of 18 × 18, drawn as the pages are. */
+export function drawSwatch(ctx, kind, { theme, colours, textColours, ratio }) {
+  const refcount = { cached: 0, free: 0, shared: 2 }[kind] ?? 1;
+  const map = { refcount: [refcount], filled: [kind === "partial" ? 6 : 16], pageSize: 16,
+    state: () => (kind === "cached" ? CACHED : kind === "free" ? FREE : USED) };
+  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+  ctx.clearRect(0, 0, 18, 18);
+  const touched = kind === "changed" ? new Set([0]) : NOTHING;
+  drawPage(ctx, { map, layout: { cell: 20 }, theme, colours, textColours, ratio, touched }, 0, 1, 0, 0, 18, 18);
+}

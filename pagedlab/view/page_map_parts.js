@@ -1,0 +1,156 @@
+// Parts of the page map that are ordinary document elements: the sequence list, the tooltip, and words for both.
+// Token texts come from a model and are not trusted: they enter the document as text, never as markup.
+
+import { CACHED, FREE, statusOf } from "./page_map_replay.js";
+
+/** An element with attributes and children; strings become text. */
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+export const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+
+const STATE_NAMES = ["free", "cached", "used"];
+const FINISH_NAMES = ["stopped", "reached its length", "aborted", "failed"];
+
+/** A token as one line that shows what it is made of: line ends and tabs are drawn, not obeyed. */
+export function visible(text) {
+  return text.replace(/\r?\n/g, "⏎").replace(/\t/g, "⇥").replace(/[\u0000-\u001f\u007f\u202a-\u202e\u2066-\u2069]/g, "�");
+}
+
+export function describeSequence(view) {
+  const tokens = view.computed <= view.prompt ? `${view.computed} of ${view.prompt} prompt tokens`
+    : `${view.prompt} + ${view.computed - view.prompt} tokens`;
+  const status = statusOf(view);
+  if (status === "running") return `${plural(view.pages.length, "page")} · ${tokens}`;
+  if (status === "finished") return `${FINISH_NAMES[view.finish] ?? "ended"} · ${tokens}`;
+  if (status === "preempted") return `lost its pages, waits again`;
+  return `waits · ${plural(view.prompt, "prompt token")}`;
+}
+
+export function describePage(film, map, page) {
+  const parts = [`Page ${page}: ${STATE_NAMES[map.state(page)]}`];
+  if (map.refcount[page] > 1) parts.push(`${map.refcount[page]} references`);
+  for (const id of map.owners(page).slice(0, 6))
+    parts.push(`logical page ${map.sequences.get(id).pages.indexOf(page)} of #${id} ${film.label(id)}`);
+  if (map.state(page) !== FREE) parts.push(`${map.filled[page]} of ${plural(map.pageSize, "slot")} filled`);
+  return parts.join(", ");
+}
+
+/** The tooltip: what a page is, who owns it, and the text of its tokens. */
+export class Tooltip {
+  constructor() {
+    this.element = h("div", { class: "plm-tooltip", role: "tooltip", hidden: "" });
+  }
+
+  hide() {
+    this.element.hidden = true;
+  }
+
+  /** x, y: where it points to, within `bounds`, a rectangle of {width, height}. */
+  show(film, map, page, x, y, bounds) {
+    this.element.replaceChildren(...this.content(film, map, page));
+    this.element.hidden = false;
+    const { offsetWidth: width, offsetHeight: height } = this.element;
+    const left = x + 16 + width > bounds.width ? x - width - 12 : x + 16;
+    this.element.style.left = `${Math.max(4, left)}px`;
+    this.element.style.top = `${Math.max(4, Math.min(y + 14, bounds.height - height - 4))}px`;
+  }
+
+  content(film, map, page) {
+    const state = map.state(page), references = map.refcount[page];
+    const head = h("div", { class: "plm-tooltip-head" }, h("b", {}, `Page ${page}`),
+      h("span", { class: "plm-pill" }, STATE_NAMES[state]));
+    if (state === FREE) return [head, h("p", {}, "Blank: it holds nothing.")];
+    const facts = h("dl");
+    const fact = (name, ...values) => facts.append(h("dt", {}, name), h("dd", {}, ...values));
+    fact("references", references ? String(references) : "none: its content can still be hit");
+    const owners = map.owners(page);
+    if (owners.length)
+      fact(owners.length > 1 ? "owners" : "owner", ...owners.slice(0, 6).map((id) =>
+        h("div", {}, `#${id} ${film.label(id)}`, h("i", {}, `logical page ${map.sequences.get(id).pages.indexOf(page)}`))));
+    if (owners.length > 6) fact("", `and ${owners.length - 6} more`);
+    const author = map.contentSequence[page];
+    if (state === CACHED && author >= 0)
+      fact("left by", h("div", {}, `#${author} ${film.label(author)}`, h("i", {}, `logical page ${map.contentLogical[page]}`)));
+    fact("filled", `${map.filled[page]} of ${plural(map.pageSize, "slot")}`);
+    const texts = film.texts(map, page);
+    if (!texts.length) return [head, facts];
+    return [head, facts, h("div", { class: "plm-tokens" }, ...texts.map((text) => h("span", {}, visible(text))))];
+  }
+}
+
+const ROW = 42; // pixels
+
+/** The list of sequences: only the rows in sight are in the document, so thousands cost nothing. */
+export class SequenceList {
+  constructor(film, select) {
+    this.film = film;
+    this.select = select;
+    this.ids = [];
+    this.selected = -1;
+    this.heading = h("div", { class: "plm-list-head" });
+    this.space = h("div", { class: "plm-list-space", role: "presentation" });
+    this.box = h("div", { class: "plm-list", role: "listbox", tabindex: "0", "aria-label": "Sequences",
+      "data-lm-suppress-shortcuts": "true" }, this.space);
+    this.element = h("div", { class: "plm-side" }, this.heading, this.box);
+    this.name = `plm-${Math.random().toString(36).slice(2)}`;
+    this.box.addEventListener("scroll", () => this.draw());
+    this.box.addEventListener("keydown", (event) => this.key(event));
+    this.box.addEventListener("click", (event) => {
+      const row = event.target.closest("[data-sequence]");
+      if (row) this.select(Number(row.dataset.sequence));
+    });
+  }
+
+  update(map, counts, selected) {
+    this.map = map;
+    this.selected = selected;
+    const alive = [], over = [];
+    for (const [id, view] of map.sequences) (statusOf(view) === "finished" ? over : alive).push(id);
+    this.ids = alive.concat(over.reverse());
+    const waiting = counts.waiting + counts.preempted;
+    this.heading.replaceChildren(h("b", {}, "Sequences"), `${counts.running} running · ${waiting} waiting · ${counts.finished} done`);
+    this.space.style.height = `${this.ids.length * ROW}px`;
+    this.draw();
+  }
+
+  draw() {
+    const first = Math.floor(this.box.scrollTop / ROW);
+    const shown = this.ids.slice(first, first + Math.ceil(this.box.clientHeight / ROW) + 1);
+    this.space.replaceChildren(...shown.map((id, index) => this.row(id, first + index)));
+    const active = shown.includes(this.selected) ? `${this.name}-${this.selected}` : "";
+    this.box.setAttribute("aria-activedescendant", active);
+  }
+
+  row(id, position) {
+    const view = this.map.sequences.get(id), status = statusOf(view);
+    const { colours, text_colours: inks } = this.film.header;
+    const badge = h("span", { class: "plm-badge" }, String(id));
+    badge.style.background = colours[id % colours.length];
+    badge.style.color = inks[id % inks.length];
+    const state = status === "preempted" ? `preempted${view.preemptions > 1 ? ` ×${view.preemptions}` : ""}` : status;
+    const row = h("div", { class: `plm-row plm-${status}`, role: "option", id: `${this.name}-${id}`,
+      "data-sequence": id, "aria-selected": String(id === this.selected), "aria-posinset": position + 1,
+      "aria-setsize": this.ids.length }, badge,
+      h("span", { class: "plm-name" }, h("b", {}, this.film.label(id)), h("small", {}, describeSequence(view))),
+      h("span", { class: "plm-status" }, state));
+    row.style.top = `${position * ROW}px`;
+    return row;
+  }
+
+  key(event) {
+    const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!move || !this.ids.length) return;
+    event.preventDefault();
+    const at = this.ids.indexOf(this.selected);
+    const next = at < 0 ? (move > 0 ? 0 : this.ids.length - 1) : Math.max(0, Math.min(this.ids.length - 1, at + move));
+    const top = next * ROW;
+    if (top < this.box.scrollTop) this.box.scrollTop = top;
+    if (top + ROW > this.box.scrollTop + this.box.clientHeight) this.box.scrollTop = top + ROW - this.box.clientHeight;
+    if (this.ids[next] !== this.selected) this.select(this.ids[next]);
+  }
+}

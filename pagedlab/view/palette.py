@@ -1,0 +1,29 @@
+"""Colours and labels that every view of the pages shares.
+
+Colours are those of Okabe and Ito, which stay apart for colour-blind eyes. None of them carries a meaning alone:
+shared pages are hatched, cached ones dotted, and owners are named.
+"""
+
+from __future__ import annotations
+
+from pagedlab.memory.events import Trace
+
+#: Owners take these by turns. Black, the eighth colour of the set, is left to text and lines.
+OWNERS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#0072B2")
+#: Text that can be read on each of them.
+ON_OWNERS = ("#000000", "#000000", "#000000", "#000000", "#000000", "#000000", "#FFFFFF")
+
+
+def owner_colour(sequence: int) -> str:
+    return OWNERS[sequence % len(OWNERS)]
+
+
+def text_colour(sequence: int) -> str:
+    """For text on ``owner_colour(sequence)``."""
+    return ON_OWNERS[sequence % len(OWNERS)]
+
+
+def label(trace: Trace, sequence: int) -> str:
+    """What the sequence is called by whoever sent it."""
+    info = trace.sequences.get(sequence)
+    return info.label if info is not None else f"sequence {sequence}"

@@ -1,0 +1,104 @@
+"""Every "Try it" of the course says what it wants, accepts a right answer and refuses a wrong one with a reason."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from typing import Any, NamedTuple
+
+import pytest
+
+from tools import notebooks as tool
+
+
+class Answers(NamedTuple):
+    right: str
+    wrong: str | None  #: None where any answer is accepted
+
+
+#: By the names that an exercise asks for, as they stand left of its ``...`` (a function: its name).
+ANSWERS = {
+    "00_start_here": {
+        "pages_held": Answers("5", "4"),
+        "my_question": Answers("'Write a short poem about memory. Thanks!'", "'Write a short poem about memory. Thanks!'"),
+        "max_tokens": Answers("5000", None),
+        "other": Answers("LLM('smollm2-135m', page_size=4, num_pages=384, progress=False)", "llm"),
+    },
+    "01_the_memory_bill": {
+        "kib_a_token": Answers("800", "400"),
+        "users_that_fit": Answers("18", "19"),
+        "saved_percent": Answers("24", "75"),
+        "attention_intensity": Answers("4", "1"),
+        "largest_batch": Answers("68", "67"),
+    },
+    "02_fragmentation": {
+        "reservation_wastes, pages_waste": Answers("3692, 620", "3692, 424"),
+        "my_pages_needed": Answers("-(-num_tokens // page_size)", "num_tokens // page_size + 1"),
+        "release": Answers("[0, 2, 4, 6]", "[0, 1, 4, 6]"),
+        "largest_page": Answers(
+            "max(p for p in range(1, 200) if arithmetic.paged_waste(chat, p) / arithmetic.paged_slots(chat, p) < 0.02)",
+            "16",
+        ),
+        "odd_crowd": Answers("...", "[4096] * 1000"),
+        "slots_with_64": Answers("arithmetic.paged_slots(final, 64)", "sum(final)"),
+    },
+    "03_page_tables": {
+        "slot_of_50": Answers("178", "50"),
+        "my_locate": Answers("pages[position // page_size], position % page_size", "position // page_size, 0"),
+        "free_queue": Answers("[1, 6, 5, 4, 3]", "[1, 3, 4, 5, 6]"),
+        "after_forks, after_extend": Answers("[4, 4, 4], [4, 4, 3]", "[4, 4, 4], [4, 4, 4]"),
+        "parent_length": Answers("8", "9"),
+    },
+}
+
+#: The second blank of an exercise that has two lines of them.
+SECOND = {"my_prediction": Answers("16", "32")}
+
+BLANK = re.compile(r"^([\w, ]+) = \.\.\.(?:, \.\.\.)?(?=\s|$)", re.MULTILINE)
+BODY = re.compile(r"^    return None  # your line instead$", re.MULTILINE)
+
+
+def asked(source: str) -> str | None:
+    """The name an exercise cell asks for; None for any other cell."""
+    blank, body = BLANK.search(source), BODY.search(source)
+    if blank:
+        return blank[1]
+    return re.search(r"^def (\w+)", source, re.MULTILINE)[1] if body else None
+
+
+def answered(source: str, name: str, answer: str, which: str) -> str:
+    source = BODY.sub(f"    return {answer}", source)
+    source = re.sub(rf"^{re.escape(name)} = \.\.\..*$", lambda _: f"{name} = {answer}", source, flags=re.MULTILINE)
+    for second, answers in SECOND.items():
+        source = source.replace(f"{second} = ...", f"{second} = {getattr(answers, which)}")
+    return source
+
+
+def printed(source: str, names: dict[str, Any]) -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(compile(source, "cell", "exec"), names)
+    return out.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chapter", ANSWERS)
+def test_exercises_can_be_solved_and_cannot_be_fooled(chapter, smollm2_path):
+    notebook = tool.read_source(tool.NOTEBOOKS / "src" / f"{chapter}.py")
+    names: dict[str, Any] = {"__name__": "__main__"}
+    met = []
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        name = asked(cell.source)
+        if name is not None:
+            met.append(name)
+            right, wrong = ANSWERS[chapter][name]
+            text = printed(answered(cell.source, name, right, "right"), dict(names))
+            assert re.search(r"right|waste in each step|not answered yet", text), text
+            if wrong is not None:
+                with pytest.raises(AssertionError, match=r"\w"):
+                    printed(answered(cell.source, name, wrong, "wrong"), dict(names))
+        text = printed(cell.source, names)
+        assert name is None or text.startswith("not ")
+    assert met == list(ANSWERS[chapter])
