@@ -30,7 +30,7 @@ model: setup
 	@$(IN_VENV) pagedlab fetch
 
 lab: model
-	$(IN_VENV) jupyterlab notebooks/00_start_here.ipynb $(LAB)
+	$(IN_VENV) jupyterlab --ServerApp.root_dir=. notebooks/00_start_here.ipynb $(LAB)
 
 demo: model
 	$(IN_VENV) pagedlab demo

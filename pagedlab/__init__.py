@@ -6,6 +6,7 @@ memory and scheduling can be used without it.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from pagedlab.scheduling.sampling import SamplingParams as SamplingParams
 
 __version__ = "0.1.0"
+
+# torch's threads spin while they wait for each other. Where anything else wants a core too (a browser with a notebook
+# will do), that made the demo five times slower; where nothing does, it gains next to nothing. Read once, by the import
+# of torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOMES = {
     "CacheManager": "pagedlab.memory.manager",

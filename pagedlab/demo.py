@@ -16,6 +16,7 @@ from rich.text import Text
 from pagedlab.arithmetic import contiguous_concurrency, contiguous_slots, contiguous_waste
 from pagedlab.demo_workload import arrivals
 from pagedlab.view.frames import Counts, Follower, Status, count, status_of
+from pagedlab.view.terminal import TerminalPageMap, headline
 
 if TYPE_CHECKING:
     from pagedlab.engine.llm import LLM
@@ -94,10 +95,9 @@ def load() -> tuple[LLM, Meter]:
 
 def serve(llm: LLM, meter: Meter, console: Console) -> list[RequestOutput]:
     """Step the engine until every request has been answered, letting them in one after the other."""
-    screen = _Screen(llm, meter, console)
     waiting, finished = arrivals(llm.tokenizer), []
     step = 0
-    with screen:
+    with Screen(llm, meter, console) as screen:
         while waiting or llm.engine.has_work:
             while waiting and (waiting[0].step <= step or not llm.engine.has_work):
                 request = waiting.pop(0)
@@ -108,17 +108,19 @@ def serve(llm: LLM, meter: Meter, console: Console) -> list[RequestOutput]:
     return finished
 
 
-class _Screen:
+class Screen:
     """The pages, live, in a terminal; elsewhere a line every two seconds."""
 
     def __init__(self, llm: LLM, meter: Meter, console: Console) -> None:
-        self._llm, self._meter, self._console = llm, meter, console
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._meter, self._console = meter, console
+        pages = TerminalPageMap(llm.trace)
+        self._live = Live(pages, console=console, auto_refresh=False) if console.is_terminal else None
         self._shown = float("-inf")
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Screen:
         if self._live is not None:
             self._live.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
@@ -130,17 +132,9 @@ class _Screen:
             return
         self._shown = now
         if self._live is None:
-            self._console.print(_line(step, self._meter.now), soft_wrap=True)
+            self._console.print(headline(step, self._meter.now), soft_wrap=True)
         else:
-            self._live.update(Text(_line(step, self._meter.now)), refresh=True)
-
-
-def _line(step: int, counts: Counts) -> str:
-    return (
-        f"step {step:>3}: {counts.running} running, {counts.waiting + counts.preempted} waiting, "
-        f"{counts.finished} finished; pages: {counts.used} used ({counts.shared} shared), {counts.cached} cached, "
-        f"{counts.free} free; {counts.waste} slots wasted"
-    )
+            self._live.refresh()
 
 
 def _samples(outputs: Sequence[RequestOutput]) -> list[RequestOutput]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pagedlab.demo import load, serve
+from pagedlab.demo import NUM_PAGES, load, serve
 from pagedlab.view.frames import count, frame_at
 from pagedlab.view.svg import page_map_svg
 
@@ -14,14 +14,14 @@ IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 
 
 def main() -> None:
-    """The page map of the demo at the step with the most shared pages, one sequence's page table drawn."""
+    """The page map of the demo, at the step that shows most: many requests at work, and pages kept for others."""
     llm, meter = load()
     serve(llm, meter, Console(quiet=True))
-    step = meter.busiest_step
-    page_map = frame_at(llm.trace, step)
-    print(count(page_map))
-    # A sequence that reads pages of others, too: the last that came in with a prefix hit.
-    select = max(key for key, view in page_map.sequences.items() if view.hit and view.pages)
+    moments = [(count(frame_at(llm.trace, step)), step) for step in range(len(llm.trace.steps()))]
+    _, step = max((counts.running, step) for counts, step in moments if counts.cached > NUM_PAGES // 8)
+    # Whoever reads most pages of others.
+    views = frame_at(llm.trace, step).sequences
+    select = max((key for key, view in views.items() if view.pages), key=lambda key: views[key].hit)
     IMAGES.mkdir(parents=True, exist_ok=True)
     print(page_map_svg(llm.trace, step=step, select=select, title="pagedlab demo").save(IMAGES / "page_map.svg"))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 
-from pagedlab.errors import KernelUnavailable
+from pagedlab.errors import InvalidConfig, KernelUnavailable
 from pagedlab_kernels.batch import AttentionFn, PagedBatch
 
 __all__ = ["ATTENTION_NAMES", "AttentionFn", "PagedBatch", "available_attention", "get_attention"]
@@ -33,7 +34,7 @@ def get_attention(name: str) -> AttentionFn:
         from pagedlab_kernels.paged_decode import triton_attention
 
         return triton_attention
-    raise ValueError(f"attention {name!r} was asked for; there are {', '.join(ATTENTION_NAMES)}")
+    raise InvalidConfig(f"attention {name!r} was asked for; there are {', '.join(ATTENTION_NAMES)}")
 
 
 def available_attention() -> dict[str, str]:
@@ -49,6 +50,10 @@ def why_not_triton() -> str | None:
         return "Triton is not installed; it has wheels for Linux only: pip install triton. There is attention='cpu'"
     import torch
 
-    if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+    interpret = os.environ.get("TRITON_INTERPRET") == "1"
+    if not torch.cuda.is_available() and not interpret:
         return "there is no GPU; set TRITON_INTERPRET=1 before Python starts to run Triton interpreted (slowly)"
+    loaded = sys.modules.get("triton")
+    if interpret and loaded is not None and isinstance(loaded.language.cdiv, loaded.JITFunction):
+        return "Triton was imported before TRITON_INTERPRET=1 was set; set it before Python starts"
     return None

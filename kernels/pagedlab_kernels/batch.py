@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -46,6 +47,34 @@ class PagedBatch:
     def decode_only(self) -> bool:
         """Every sequence has exactly one query row."""
         return self.max_query_len == 1
+
+    def check_fits(self, q: Tensor, kv: Tensor) -> None:
+        """Raises ValueError unless ``q``, ``kv`` and this batch agree in shape, type and device, and the cache is
+        contiguous. A kernel takes that for granted: it sees addresses, not shapes."""
+        shapes = f"queries of shape {tuple(q.shape)} do not fit a cache of shape {tuple(kv.shape)}"
+        if q.dim() != 3 or kv.dim() != 5 or kv.shape[0] != 2:
+            raise ValueError(f"{shapes}: they must be [T, H, D] and [2, N, Hkv, P, D]")
+        if q.shape[2] != kv.shape[4] or q.shape[1] % kv.shape[2]:
+            raise ValueError(f"{shapes}: D must be equal, and H a multiple of Hkv")
+        if q.dtype != kv.dtype or q.device != kv.device:
+            raise ValueError(f"queries are {q.dtype} on {q.device}, the cache is {kv.dtype} on {kv.device}")
+        if not kv.is_contiguous():
+            raise ValueError("the cache must be one contiguous tensor")
+        if kv.shape[3] != self.page_size:
+            raise ValueError(f"the batch says pages of {self.page_size} tokens, the cache has pages of {kv.shape[3]}")
+        pages = max(self.page_tables.shape[-1], -(-self.max_context_len // self.page_size))
+        indices = {
+            "query_start": (self.num_sequences + 1,),
+            "context_lens": (self.num_sequences,),
+            "page_tables": (self.num_sequences, pages),
+        }
+        for name, shape in indices.items():
+            index = getattr(self, name)
+            if index.shape != shape or index.dtype != torch.int32 or index.device != q.device:
+                raise ValueError(
+                    f"{name} is {index.dtype} of shape {tuple(index.shape)} on {index.device}; "
+                    f"it must be torch.int32 of shape {shape} on {q.device}"
+                )
 
 
 #: ``attention(q [T, H, D], kv [2, N, Hkv, P, D], batch, scale) -> [T, H, D]``

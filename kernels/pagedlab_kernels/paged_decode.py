@@ -37,7 +37,8 @@ from pagedlab_kernels.batch import PagedBatch
 INTERPRETED = triton.knobs.runtime.interpret
 
 
-@triton.jit
+# Numbers that change from step to step are not specialised: no new compilation when a batch or a context grows.
+@triton.jit(do_not_specialize=["table_stride", "num_splits"])
 def paged_decode_kernel(
     q_ptr,  # [B, H, D]
     kv_ptr,  # [2, N, Hkv, P, D], contiguous
@@ -108,7 +109,7 @@ def paged_decode_kernel(
     tl.store(lse_ptr + out_row, tl.where(total > 0, largest + tl.log(found), float("-inf")), mask=g < GROUP)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_splits"])
 def merge_kernel(
     partial_ptr,  # [B * H, splits, D] float32
     lse_ptr,  # [B * H, splits] float32
@@ -153,11 +154,10 @@ def paged_decode(
     if num_splits is None:
         processors = torch.cuda.get_device_properties(q.device).multi_processor_count if q.is_cuda else 1
         num_splits = choose_splits(batch, num_kv_heads, max_context, processors)
-    group = num_heads // num_kv_heads
     q, out = q.contiguous(), torch.empty_like(q, memory_format=torch.contiguous_format)
     partial = torch.empty(batch, num_heads, num_splits, dim, dtype=torch.float32, device=q.device)
     lse = torch.empty(batch, num_heads, num_splits, dtype=torch.float32, device=q.device)
-    dim_padded = max(16, triton.next_power_of_2(dim))
+    constants = decode_constants(num_heads // num_kv_heads, dim, page_size, q.dtype)
     paged_decode_kernel[(batch, num_kv_heads, num_splits)](
         q,
         kv,
@@ -169,12 +169,7 @@ def paged_decode(
         num_pages * num_kv_heads * page_size * dim,
         page_tables.stride(0),
         num_splits,
-        GROUP=group,
-        HEAD_DIM=dim,
-        PAGE_SIZE=page_size,
-        TILE=tile_tokens(dim_padded, q.dtype),
-        GROUP_PADDED=max(16, triton.next_power_of_2(group)),
-        DIM_PADDED=dim_padded,
+        **constants,
         WIDEN=INTERPRETED,
     )
     merge_kernel[(batch * num_heads,)](
@@ -184,18 +179,32 @@ def paged_decode(
         num_splits,
         HEAD_DIM=dim,
         SPLITS_PADDED=triton.next_power_of_2(num_splits),
-        DIM_PADDED=dim_padded,
+        DIM_PADDED=constants["DIM_PADDED"],
     )
     return out
 
 
-def tile_tokens(dim_padded: int, dtype: torch.dtype) -> int:
-    """Tokens a tile: 16 KiB of keys, so that keys, values and scores stay in registers."""
-    return max(16, min(128, 16384 // (dim_padded * dtype.itemsize)))
+def decode_constants(group: int, head_dim: int, page_size: int, dtype: torch.dtype) -> dict[str, int]:
+    """What the decode kernel is compiled for.
+
+    A tile holds 16 KiB of keys, so that keys, values and scores stay in registers; half of that in float32, whose
+    products are made without matrix units, in registers as well.
+    """
+    dim_padded = max(16, triton.next_power_of_2(head_dim))
+    room = 16384 if dtype.itemsize < 4 else 8192
+    return {
+        "GROUP": group,
+        "HEAD_DIM": head_dim,
+        "PAGE_SIZE": page_size,
+        "TILE": max(16, min(128, room // (dim_padded * dtype.itemsize))),
+        "GROUP_PADDED": max(16, triton.next_power_of_2(group)),
+        "DIM_PADDED": dim_padded,
+    }
 
 
 def triton_attention(q: Tensor, kv: Tensor, batch: PagedBatch, scale: float) -> Tensor:
     """Decode rows and chunks alike: a chunk of T tokens is T decodes whose contexts grow by one, a staircase."""
+    batch.check_fits(q, kv)
     tables, context_lens = batch.page_tables, batch.context_lens
     if not batch.decode_only:
         rows = (batch.query_start[1:] - batch.query_start[:-1]).long()

@@ -10,6 +10,8 @@ Paging changes where a key lives and nothing else: token j of a sequence stands 
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,8 +28,8 @@ def write_kv(k: Tensor, v: Tensor, kv: Tensor, slots: Tensor) -> None:
 
 
 def oracle_attention(q: Tensor, kv: Tensor, batch: PagedBatch, scale: float) -> Tensor:
-    """The formula, in float64, one token and one head at a time. Every other kernel is held to this one."""
-    out = torch.empty_like(q)
+    """The formula, token by token and head by head -> ``[T, H, D]`` float64. Every other kernel is held to this one."""
+    out = torch.empty(q.shape, dtype=torch.float64, device=q.device)
     group = q.shape[1] // kv.shape[2]
     rows, lengths, tables = batch.query_start.tolist(), batch.context_lens.tolist(), batch.page_tables.tolist()
     for sequence, length in enumerate(lengths):
@@ -39,27 +41,35 @@ def oracle_attention(q: Tensor, kv: Tensor, batch: PagedBatch, scale: float) -> 
             visible = length - (last - 1 - row)
             for head in range(q.shape[1]):
                 scores = scale * keys[:visible, head // group] @ q[row, head].double()
-                out[row, head] = (scores.softmax(0) @ values[:visible, head // group]).to(q.dtype)
+                weights = (scores - scores.max()).exp()
+                out[row, head] = weights / weights.sum() @ values[:visible, head // group]
     return out
 
 
-def gather_attention(q: Tensor, kv: Tensor, batch: PagedBatch, scale: float) -> Tensor:
+def gather_attention(
+    q: Tensor, kv: Tensor, batch: PagedBatch, scale: float, *, scratch: Tensor | None = None
+) -> Tensor:
     """Copy each sequence's pages into one contiguous tensor, then let torch's own attention run over it.
 
-    Simple, and right on every device; it moves every key and value twice.
+    Simple, and right on every device; it moves every key and value twice. ``scratch`` may lend it memory for the copy:
+    a flat tensor with room for the keys and values of the longest sequence, of all its pages.
     """
     out = torch.empty_like(q)
     num_kv_heads, group = kv.shape[2], q.shape[1] // kv.shape[2]
+    by_head = kv.transpose(1, 2)  # [2, Hkv, N, P, D]
     rows, lengths = batch.query_start.tolist(), batch.context_lens.tolist()
     for sequence, length in enumerate(lengths):
         first, last = rows[sequence], rows[sequence + 1]
-        pages = batch.page_tables[sequence, : -(-length // batch.page_size)].long()
-        # [2, pages, Hkv, P, D] -> [2, Hkv, 1, length, D]: only slots that the sequence has written are kept.
-        gathered = kv[:, pages].transpose(1, 2).flatten(2, 3)[:, :, None, :length].expand(-1, -1, group, -1, -1)
+        pages = batch.page_tables[sequence, : -(-length // batch.page_size)]
+        shape = (2, num_kv_heads, len(pages), *kv.shape[3:])
+        copy = None if scratch is None else scratch[: math.prod(shape)].view(shape)
+        gathered = torch.index_select(by_head, 2, pages, out=copy)
+        # [2, Hkv, G, length, D]: only slots that the sequence has written are kept.
+        visible = gathered.flatten(2, 3)[:, :, None, :length].expand(-1, -1, group, -1, -1)
         queries = q[first:last].unflatten(1, (num_kv_heads, group)).permute(1, 2, 0, 3)  # [Hkv, G, rows, D]
         mask = None
         if last - first > 1:  # the last row sees every token, each row above it one less
             mask = torch.ones(last - first, length, dtype=torch.bool, device=q.device).tril(length - (last - first))
-        attended = F.scaled_dot_product_attention(queries, gathered[0], gathered[1], mask, scale=scale)
+        attended = F.scaled_dot_product_attention(queries, visible[0], visible[1], mask, scale=scale)
         out[first:last] = attended.permute(2, 0, 1, 3).flatten(1, 2)
     return out

@@ -41,10 +41,7 @@ left_by_one_token = [
     for dim in range(head_dim)
 ]
 print(
-    len(left_by_one_token),
-    "numbers, the first and the last:",
-    left_by_one_token[0],
-    left_by_one_token[-1],
+    f"{len(left_by_one_token)} numbers, from {left_by_one_token[0]} to {left_by_one_token[-1]}"
 )
 
 # %% [markdown]
@@ -59,9 +56,7 @@ arithmetic.kv_values_per_token(num_layers, num_kv_heads, head_dim)
 # %%
 smol = MODELS["SmolLM2-135M"]
 values = arithmetic.kv_values_per_token(smol.num_layers, smol.num_kv_heads, smol.head_dim)
-print(
-    f"{smol.num_layers} × 2 × {smol.num_kv_heads} × {smol.head_dim} = {values:,} values a token"
-)
+print(f"30 × 2 × 3 × 64 = {values:,} values a token")
 
 # %% [markdown]
 # How many bytes that is depends on the bits each number is kept in. Nothing forces the cache to use the same precision as
@@ -73,8 +68,7 @@ for bits in (32, 16, 8, 4):
         smol.num_layers, smol.num_kv_heads, smol.head_dim, bits
     )
     print(
-        f"{bits:2} bits: {size:6,} bytes a token, {size * 1000 / MIB:5.1f} MiB for a page of "
-        "text (about 1,000 tokens)"
+        f"{bits:2} bits: {size:6,} bytes a token, {1000 * size / MIB:4.1f} MiB for 1,000 tokens"
     )
 
 
@@ -85,16 +79,13 @@ for bits in (32, 16, 8, 4):
 # %%
 def per_token(model, bits=16):
     """Bytes that one token leaves in the cache of ``model``."""
-    return arithmetic.kv_bytes_per_token(
-        model.num_layers, model.num_kv_heads, model.head_dim, bits
-    )
+    sizes = model.num_layers, model.num_kv_heads, model.head_dim
+    return arithmetic.kv_bytes_per_token(*sizes, bits)
 
 
-for name, model in MODELS.items():
-    print(
-        f"{name:13} {model.num_layers:2} layers × 2 × {model.num_kv_heads:2} × "
-        f"{model.head_dim:3}: {per_token(model) / KIB:5.1f} KiB a token"
-    )
+for name, m in MODELS.items():
+    sizes = f"{m.num_layers} layers × 2 × {m.num_kv_heads:2} × {m.head_dim:3}"
+    print(f"{name:13} {sizes}: {per_token(m) / KIB:5.1f} KiB a token")
 
 # %% jupyter={"source_hidden": true}
 figure, axes = new_figure(8, 2.2)
@@ -109,18 +100,14 @@ show(
 )
 
 # %% [markdown]
-# The 7B model is *more* expensive per token than the 70B one. The reason is in the middle column above: **grouped-query
-# attention**. In Llama 3, four query heads share one key-value head, and only KV heads are cached.
+# The 7B model is *more* expensive per token than the 70B one. The reason is the third factor above: **grouped-query
+# attention**. In Llama-3-8B, four query heads share one key-value head, and only KV heads are cached.
 
 # %%
 old, new = MODELS["Llama-2-7B"], MODELS["Llama-3-8B"]
-print(
-    "query heads that share a KV head:",
-    old.num_heads // old.num_kv_heads,
-    "and",
-    new.num_heads // new.num_kv_heads,
-)
-print("bytes per token:", per_token(old) // per_token(new), "to 1")
+groups = old.num_heads // old.num_kv_heads, new.num_heads // new.num_kv_heads
+print(f"query heads that share a KV head: {groups[0]} and {groups[1]}")
+print(f"bytes per token: {per_token(old) // per_token(new)} to 1")
 
 # %% [markdown]
 # <div class="alert alert-block alert-success"><b>Takeaway 1.</b> Bytes per token = layers × 2 × KV heads × head size × bits / 8.
@@ -169,10 +156,7 @@ for name, model in MODELS.items():
 # %%
 for name, model in MODELS.items():
     tokens = arithmetic.weight_bytes(arithmetic.num_parameters(model)) // per_token(model)
-    print(
-        f"{name:13} cache outgrows weights at {tokens:7,} tokens: {tokens // 2048:3} users "
-        "with 2,048 each"
-    )
+    print(f"{name:13} at {tokens:7,} tokens, or {tokens // 2048:3} users with 2,048 each")
 
 # %% [markdown]
 # A few dozen users, and most of the memory of a server is cache. So it is worth managing well, and that is what this
@@ -208,10 +192,14 @@ for users in (1, 2, 4, 8, 16):
 # The picture of it: Llama-3-8B on a card with 80 GB, users with 8,192 tokens each. The weights are the same grey block
 # in every row.
 
-# %% jupyter={"source_hidden": true}
-h100 = MACHINES["H100"]
+# %%
+h100, model = MACHINES["H100"], MODELS["Llama-3-8B"]
 card = h100.memory_bytes / GIB
-model = MODELS["Llama-3-8B"]
+print(
+    f"an 80 GB card has {card:.1f} GiB, of which the weights take {gib_of_weights(model):.1f}"
+)
+
+# %% jupyter={"source_hidden": true}
 bars = []
 for users in (1, 8, 32, 64):
     cache = gib_of_cache(users, 8192, model)
@@ -245,9 +233,10 @@ print(f"{pages:,} pages of {page_size} tokens = {pages * page_size:,} slots besi
 # %%
 reserved = arithmetic.contiguous_concurrency(pages * page_size, 8192)
 used = arithmetic.paged_concurrency(pages, page_size, 1000)
+print(f"{reserved} users if each reserves 8,192 slots")
 print(
-    f"{reserved} users if each reserves 8,192 slots, {used} if each takes pages for the 1,000 "
-    f"tokens it has: {used / reserved:.1f} times as many"
+    f"{used} users if each takes pages for the 1,000 tokens it has: {used / reserved:.1f} × as "
+    "many"
 )
 
 # %% [markdown]
@@ -259,8 +248,8 @@ print(
 def bill(model, context, users):
     weights = gib_of_weights(MODELS[model])
     cache = gib_of_cache(users, context, MODELS[model])
-    verdict = "fits on" if weights + cache <= card else "does not fit on"
-    title = f"{model}: {weights:.1f} GiB weights + {cache:.1f} GiB cache {verdict} 80 GB"
+    verdict = "fits" if weights + cache <= card else "does not fit"
+    title = f"{model}: {weights:.1f} GiB of weights + {cache:.1f} of cache: {verdict}"
     memory = bar("memory", text=".1f", weights=weights, cache=cache)
     return Frame(title, [memory], 1.05 * max(card, weights + cache), (card, "80 GB"))
 
@@ -299,15 +288,15 @@ else:
 # %% [markdown]
 # ## 4 · The model that wins is the one that packs
 #
-# Which model should a single 80 GB card serve? Let us look at what each leaves for its users.
+# Which model should a single 80 GB card serve? Let us see how many users of 4,096 tokens each leaves room for.
 
 # %%
 for name, bits in [("Llama-3-70B", 16), ("Llama-3-70B", 4), ("Llama-3-8B", 16)]:
     weights = gib_of_weights(MODELS[name], bits)
     users = max(0, card - weights) // gib_of_cache(1, 4096, MODELS[name])
     print(
-        f"{name:11} in {bits:2} bits: {weights:5.1f} GiB of weights, {card - weights:5.1f} "
-        f"left, {users:3.0f} users of 4,096 tokens"
+        f"{name:11} in {bits:2} bits: {weights:5.1f} GiB of weights, room for {users:3.0f} "
+        "users"
     )
 
 # %% [markdown]
@@ -327,10 +316,8 @@ for name, bits in [("Llama-3-70B", 16), ("Llama-3-70B", 4), ("Llama-3-8B", 16)]:
 # %%
 for weight_bits, kv_bits in [(16, 16), (4, 16), (16, 4), (4, 4)]:
     weights, cache = gib_of_weights(model, weight_bits), gib_of_cache(32, 8192, model, kv_bits)
-    print(
-        f"{weight_bits:2}-bit weights, {kv_bits:2}-bit cache: {weights:5.2f} + {cache:5.2f} = "
-        f"{weights + cache:5.2f} GiB"
-    )
+    total = f"{weights:5.2f} + {cache:5.2f} = {weights + cache:5.2f} GiB"
+    print(f"{weight_bits:2}-bit weights, {kv_bits:2}-bit cache: {total}")
 
 # %% jupyter={"source_hidden": true}
 figure, axes = new_figure(8, 2.5)
@@ -384,24 +371,18 @@ else:
 
 # %%
 for tokens in (1, 100):
-    # a multiply and an add for each token; one 16-bit weight is read once
-    flops, moved = 2 * tokens, 2
-    print(
-        f"{tokens:3} tokens share the weight: {flops} FLOPs for {moved} bytes, "
-        f"{flops / moved:g} FLOPs per byte"
-    )
+    flops, moved = 2 * tokens, 2  # a multiply and an add each; a 16-bit weight is read once
+    print(f"{tokens:3} tokens share a weight: {flops / moved:3g} FLOPs for each byte moved")
 
 # %% [markdown]
-# That is the whole secret. **Prefill** has many tokens to share each weight it reads. **Decode** has one per user.
+# That is the whole secret. **Prefill** has many tokens to share each weight it reads, **decode** has one per user. Here for a prompt of 2,048 tokens, and for the one token after it:
 
 # %%
 prefill = arithmetic.prefill_cost(model, 2048)
 decode = arithmetic.decode_cost(model, [2048])
-for name, cost in [("prefill of 2,048 tokens", prefill), ("decode of one token", decode)]:
-    print(
-        f"{name:23} {cost.flops / 1e9:9,.1f} GFLOP {cost.traffic / 1e9:6.2f} GB moved "
-        f"{cost.intensity:8.1f} FLOPs per byte"
-    )
+for name, cost in [("prefill", prefill), ("decode", decode)]:
+    work, moved = f"{cost.flops / 1e9:8,.0f} GFLOP", f"{cost.traffic / 1e9:.1f} GB moved"
+    print(f"{name:7} {work}, {moved}: {cost.intensity:7,.1f} FLOPs per byte")
 print(f"decode moves {prefill.intensity / decode.intensity:,.0f} times as many bytes per FLOP")
 
 # %% [markdown]
@@ -409,9 +390,8 @@ print(f"decode moves {prefill.intensity / decode.intensity:,.0f} times as many b
 # it for arithmetic.
 
 # %%
-print(
-    f"an H100 can do {arithmetic.ridge_point(h100):.0f} FLOPs in the time it fetches one byte"
-)
+ridge = arithmetic.ridge_point(h100)
+print(f"an H100 can do {ridge:.0f} FLOPs in the time it fetches one byte")
 for name, cost in [("prefill", prefill), ("decode", decode)]:
     share = arithmetic.attainable_flops(cost.intensity, h100) / h100.peak_flops
     print(f"{name:7} can use {100 * share:5.1f} % of its arithmetic")
@@ -448,10 +428,10 @@ show(
 # %%
 for batch in (1, 8, 64, 512, 4096):
     cost = arithmetic.decode_cost(model, [2048] * batch)
-    cache = arithmetic.kv_bytes(batch, 2048, per_token(model))
+    share = arithmetic.kv_bytes(batch, 2048, per_token(model)) / cost.traffic
     print(
-        f"{batch:4} at once: {cost.intensity:5.1f} FLOPs per byte; "
-        f"{100 * cache / cost.traffic:4.1f} % of the traffic is cache"
+        f"{batch:4} at once: {cost.intensity:4.1f} FLOPs per byte, {100 * share:4.1f} % of "
+        "them cache"
     )
 
 # %% [markdown]
@@ -563,10 +543,8 @@ assert llm.engine.kv.nbytes == formula
 # %%
 parameters = sum(p.numel() for p in llm.engine.model.parameters())
 print(f"{parameters:,} parameters, on paper {arithmetic.num_parameters(config):,}")
-print(
-    "layers, keys and values, pages, KV heads, slots, head size:",
-    tuple(llm.engine.kv.storage.shape),
-)
+print("[layers, keys and values, pages, KV heads, slots, head size]")
+print(list(llm.engine.kv.storage.shape))
 
 # %% [markdown]
 # Now serve four users at once and count. Each gets its prompt and 24 new tokens; the last token of each is emitted but never fed
@@ -577,25 +555,22 @@ prompts = [
     "The capital of France is",
     "Once upon a time",
     "Memory is",
-    "One, two, three, four, five, six,",
+    "One, two, three, four, five,",
 ]
-outputs = llm.generate(
-    prompts, SamplingParams(max_tokens=24, temperature=0.0, ignore_eos=True), progress=False
-)
+wish = SamplingParams(max_tokens=24, temperature=0.0, ignore_eos=True)
+outputs = llm.generate(prompts, wish, progress=False)
 lengths = [len(out.prompt_token_ids) + len(out.outputs[0].token_ids) - 1 for out in outputs]
+size = per_token(config, bits=32)
 print("tokens cached for each:", lengths)
-print(
-    f"{sum(lengths)} tokens × {per_token(config, 32):,} bytes = "
-    f"{sum(lengths) * per_token(config, 32) / MIB:.2f} MiB in use"
-)
+print(f"{sum(lengths)} tokens × {size:,} bytes = {sum(lengths) * size / MIB:.2f} MiB in use")
 
 # %% [markdown]
 # And the reservation that pages replace: had each of the four claimed room for the model's whole context in advance, the bill would
 # have been this.
 
 # %%
-claimed = arithmetic.contiguous_slots(lengths, config.max_context) * per_token(config, 32)
-paged = arithmetic.paged_slots(lengths, 16) * per_token(config, 32)
+claimed = arithmetic.contiguous_slots(lengths, config.max_context) * size
+paged = arithmetic.paged_slots(lengths, 16) * size
 print(f"reserved in advance: {claimed / MIB:,.0f} MiB; in pages of 16: {paged / MIB:.2f} MiB")
 
 # %% [markdown]

@@ -138,23 +138,18 @@ show(
 
 # %%
 def squares(length, held):
-    """How full each 256-slot square is that a request of ``length`` tokens holds."""
-    return [
-        "full" if 256 * (i + 1) <= length else "part" if 256 * i < length else "waste"
-        for i in range(held)
-    ]
+    """The state of each square of 256 slots that a request of ``length`` tokens holds."""
+    full, part = length // 256, int(length % 256 > 0)
+    return ["full"] * full + ["part"] * part + ["waste"] * (held - full - part)
 
 
 reserved = [(name, state) for name, n in zip("ABC", lengths) for state in squares(n, 16)]
-in_pages = [
-    (name, state)
-    for name, n in zip("ABC", lengths)
-    for state in squares(n, arithmetic.pages_needed(n, 256))
-]
-print(
-    f"squares held: {len(reserved)} when reserved, {len(in_pages)} in pages; empty ones among "
-    f"them: {sum(s == 'waste' for _, s in reserved)} and 0"
-)
+in_pages = []
+for name, n in zip("ABC", lengths):
+    in_pages += [(name, state) for state in squares(n, arithmetic.pages_needed(n, 256))]
+for name, held in [("reserved", reserved), ("in pages", in_pages)]:
+    empty = sum(state == "waste" for _, state in held)
+    print(f"{name}: {len(held)} squares held, {empty} of them without a single token")
 
 # %% jupyter={"source_hidden": true}
 figure, (left, right) = new_figure(8, 3.4, columns=2)
@@ -184,10 +179,8 @@ show(
 
 # %%
 free = 48 - len(in_pages)
-print(
-    f"{free} free pages: {free // arithmetic.pages_needed(800, 256)} more requests of 800 "
-    "tokens, where the reservation admits none"
-)
+more = free // arithmetic.pages_needed(800, 256)
+print(f"{free} free pages: {more} more requests of 800 tokens; the reservation admits none")
 
 # %% [markdown]
 # ## 4 · The bound
@@ -196,9 +189,9 @@ print(
 
 # %%
 wastes = [arithmetic.paged_waste([length], 256) for length in range(1, 4097)]
+worst = max(wastes)
 print(
-    f"most: {max(wastes)}, at a length of {wastes.index(max(wastes)) + 1}; mean: "
-    f"{sum(wastes) / len(wastes):.1f}"
+    f"most: {worst}, at {wastes.index(worst) + 1} token; mean: {sum(wastes) / len(wastes):.1f}"
 )
 
 # %% [markdown]
@@ -206,10 +199,7 @@ print(
 
 # %%
 bound = arithmetic.paged_waste_bound(num_requests=3, page_size=256)
-print(
-    f"3 × (256 − 1) = {bound}; ours wasted {paged}; the reservation has no such bound: up to "
-    f"{3 * 4096 - 3:,}"
-)
+print(f"3 × (256 − 1) = {bound}; ours wasted {paged}. A reservation may waste {3 * 4095:,}")
 
 # %% jupyter={"source_hidden": true}
 figure, axes = new_figure(8, 2.8)
@@ -264,16 +254,10 @@ else:
 
 # %%
 four = [600, 900, 1300, 1700]
-print(
-    f"reserved {arithmetic.contiguous_slots(four, 2048):,}, wasted "
-    f"{arithmetic.contiguous_waste(four, 2048):,}"
-)
-print(
-    "pages:",
-    [arithmetic.pages_needed(n, 256) for n in four],
-    "waste:",
-    [arithmetic.paged_waste([n], 256) for n in four],
-)
+held, wasted = arithmetic.contiguous_slots(four, 2048), arithmetic.contiguous_waste(four, 2048)
+print(f"reserved {held:,}, wasted {wasted:,}")
+print("pages:", [arithmetic.pages_needed(n, 256) for n in four])
+print("waste:", [arithmetic.paged_waste([n], 256) for n in four])
 print("wasted in pages:", arithmetic.paged_waste(four, 256))
 
 # %% [markdown]
@@ -293,10 +277,7 @@ def my_pages_needed(num_tokens, page_size):
 
 
 if my_pages_needed(800, 256) is None:
-    print(
-        "not written yet: 800 tokens in pages of 256 should give",
-        arithmetic.pages_needed(800, 256),
-    )
+    print(f"not written yet: 800 tokens take {arithmetic.pages_needed(800, 256)} pages of 256")
 else:
     for tokens, page in [(0, 16), (1, 16), (15, 16), (16, 16), (17, 16), (4096, 256), (5, 1)]:
         got, want = my_pages_needed(tokens, page), arithmetic.pages_needed(tokens, page)
@@ -334,10 +315,10 @@ show(
 try:
     line.reserve(4, num_slots=30)
 except OutOfSlots as error:
-    print(error)
+    print(str(error).replace(". ", ".\n"))
+share = line.external_fragmentation
 print(
-    f"external fragmentation: {100 * line.external_fragmentation:.0f} % of the free slots are "
-    "outside the largest run"
+    f"external fragmentation: {100 * share:.0f} % of the free slots are outside the largest run"
 )
 
 # %% [markdown]
@@ -427,9 +408,8 @@ else:
 draw = random.Random(1)
 chat = [min(4096, 1 + int(draw.expovariate(1 / 600))) for _ in range(1000)]
 sizes = [2**exponent for exponent in range(11)]
-print(
-    f"{len(chat)} requests, {sum(chat):,} tokens, the longest {max(chat):,}; page sizes {sizes}"
-)
+print(f"{len(chat):,} requests, {sum(chat):,} tokens, the longest {max(chat):,}")
+print("page sizes:", sizes)
 
 # %%
 for size in (1, 16, 256, 1024):
@@ -457,11 +437,10 @@ for size in (1, 16, 256, 1024):
 
 # %%
 for size in (1, 16, 256):
-    tile = size * smol.head_dim * 2
-    entries = arithmetic.pages_needed(4096, size)
+    tile, entries = size * smol.head_dim * 2, arithmetic.pages_needed(4096, size)
     print(
-        f"pages of {size:3}: {tile:6,} bytes in one piece; a sequence of 4,096 tokens takes "
-        f"{entries:5,} look-ups"
+        f"pages of {size:3}: {tile:6,} bytes in one piece, {entries:5,} look-ups for 4,096 "
+        "tokens"
     )
 
 # %% jupyter={"source_hidden": true}
@@ -528,18 +507,11 @@ assert arithmetic.paged_waste(lengths, 4096) == arithmetic.contiguous_waste(leng
 largest_page = ...
 
 if largest_page is ...:
-    print(
-        "not answered yet: a page size. Guess first: half a page is lost on requests of about "
-        "600 tokens"
-    )
+    print("not answered yet: a page size. Half a page is lost, a request has some 600 tokens")
 else:
-    share = [
-        arithmetic.paged_waste(chat, p) / arithmetic.paged_slots(chat, p)
-        for p in (largest_page, largest_page + 1)
-    ]
-    assert share[0] < 0.02 <= share[1], (
-        f"at {largest_page} it is {100 * share[0]:.2f} %, one more gives {100 * share[1]:.2f} %"
-    )
+    for page, small_enough in [(largest_page, True), (largest_page + 1, False)]:
+        share = arithmetic.paged_waste(chat, page) / arithmetic.paged_slots(chat, page)
+        assert (share < 0.02) is small_enough, f"pages of {page} waste {100 * share:.2f} %"
     print("right")
 
 # %% [markdown]
@@ -595,14 +567,11 @@ show(
 # The paper that brought pages to serving measured this on real systems. Its figures beside ours:
 
 # %%
-published = {
-    "earlier systems, useful KV memory": (20.4, 38.2),
-    "paged (vLLM, SOSP 2023)": (96.3, 96.3),
-}
-for name, (low, high) in published.items():
-    print(f"{name:34} {low} %" if low == high else f"{name:34} {low} to {high} %")
-print(f"{'ours, chat crowd, reserved':34} {useful['chat'][0]:.1f} %")
-print(f"{'ours, chat crowd, pages of 16':34} {useful['chat'][2]:.1f} %")
+published = {"earlier systems": "20.4 to 38.2", "paged (vLLM)": "96.3"}  # SOSP 2023
+for name, percent in published.items():
+    print(f"{name:28} {percent} % useful")
+for name, share in zip(["reserved", "in pages of 256", "in pages of 16"], useful["chat"]):
+    print(f"{'our chat crowd, ' + name:28} {share:.1f} % useful")
 
 # %% [markdown]
 # ### Try it 5 · a crowd that likes reservations
@@ -621,27 +590,35 @@ if odd_crowd is ...:
     print("not answered yet: a list of 1,000 lengths between 1 and 4,096")
 else:
     assert len(odd_crowd) == 1000 and 1 <= min(odd_crowd) <= max(odd_crowd) <= 4096
-    assert arithmetic.contiguous_waste(odd_crowd, 4096) < arithmetic.paged_waste(
+    difference = arithmetic.contiguous_waste(odd_crowd, 4096) - arithmetic.paged_waste(
         odd_crowd, 256
-    ), "pages still win here"
-    print("check your arithmetic module: this should be impossible")
+    )
+    assert difference < 0, f"the reservation wastes {difference} slots more"
+    print("right, and a reason to distrust pagedlab/arithmetic.py")
 
 # %% [markdown]
 # ## 8 · Measured on the engine
 #
-# Paper is patient; let a real model serve. Eight prompts of different lengths, pages of 16, and a trace that records everything that happens to every page.
+# Paper is patient; let a real model serve. Eight questions, answers as long as they turn out (64 tokens at most), pages of 16, and a trace that records everything that happens to every page.
 
 # %%
 from pagedlab import LLM, SamplingParams
 from pagedlab.view.frames import count
 
 llm = LLM("smollm2-135m", page_size=16, num_pages=256, prefix_cache="none", progress=False)
-prompts = ["Pages are " * n for n in (1, 3, 6, 10, 15, 21, 28, 36)]
-wishes = [
-    SamplingParams(max_tokens=n, temperature=0.0, ignore_eos=True)
-    for n in (40, 8, 24, 12, 32, 16, 20, 28)
+questions = [
+    "What is the capital of France?",
+    "What is 2 + 2?",
+    "Repeat this: memory is paged.",
+    "Thank you!",
+    "Translate 'good morning' into French.",
+    "What is a page table?",
+    "What is an operating system? Answer in one sentence.",
+    "Tell me a story about a cat.",
 ]
-outputs = llm.generate(prompts, wishes, progress=False)
+chats = [[{"role": "user", "content": question}] for question in questions]
+wish = SamplingParams(max_tokens=64, temperature=0.0)
+outputs = llm.chat(chats, wish, progress=False)
 print("prompt tokens:", [len(out.prompt_token_ids) for out in outputs])
 print("output tokens:", [len(out.outputs[0].token_ids) for out in outputs])
 
@@ -652,25 +629,21 @@ print("output tokens:", [len(out.outputs[0].token_ids) for out in outputs])
 steps = [count(llm.trace.replay(until)) for until in llm.trace.steps()[1:]]
 fullest = max(steps, key=lambda counts: counts.slots)
 print(
-    f"{len(steps) + 1} steps; at the fullest {fullest.used} pages hold {fullest.slots} slots, "
-    f"of which {fullest.waste} hold nothing"
+    f"fullest step: {fullest.used} pages, {fullest.slots} slots, {fullest.waste} of them empty"
 )
 print(f"wasted: {100 * fullest.waste / fullest.slots:.1f} %")
 
 # %% [markdown]
-# That is much for pages of 16, and it is right: these requests are short, some 45 tokens, and half a page is much of them. The bound of section 4 holds all the same, for every request at
+# That is much for pages of 16, and it is right: at that step no request has 50 tokens yet, so the rest of its last page is a fifth of what it holds. The bound of section 4 holds all the same, for every request at
 # every step.
 
 # %%
 worst = 0
 for until in llm.trace.steps()[1:]:
-    page_map = llm.trace.replay(until)
-    for view in page_map.sequences.values():
-        worst = max(worst, len(view.pages) * 16 - view.computed) if view.pages else worst
-print(
-    f"most slots that any request wasted at the end of any step: {worst} of the allowed "
-    f"{16 - 1}"
-)
+    for view in llm.trace.replay(until).sequences.values():
+        if view.pages:
+            worst = max(worst, len(view.pages) * 16 - view.computed)
+print(f"the most that any request wasted at any step: {worst} slots of the allowed {16 - 1}")
 assert worst <= 15
 
 # %% [markdown]
@@ -678,7 +651,7 @@ assert worst <= 15
 # the whole context of the model if it does not.
 
 # %%
-allowed = [len(out.prompt_token_ids) + wish.max_tokens for out, wish in zip(outputs, wishes)]
+allowed = [len(out.prompt_token_ids) + wish.max_tokens for out in outputs]
 context = llm.engine.config.max_context
 print(f"reserving the whole context: {arithmetic.contiguous_slots(allowed, context):,} slots")
 print(f"reserving prompt + max_tokens: {sum(allowed):,} slots")
@@ -688,25 +661,19 @@ print(f"pages, at the fullest step: {fullest.slots:,} slots")
 figure, axes = new_figure(8, 2.8)
 numbers = range(1, len(steps) + 1)
 held, filled = [c.slots for c in steps], [c.slots - c.waste for c in steps]
-axes.axhline(
-    sum(allowed),
-    color="#D55E00",
-    linestyle="--",
-    label="reserved: prompt + max_tokens, until all are done",
-)
+axes.axhline(sum(allowed), color="#D55E00", linestyle="--", label="reserved until all are done")
 axes.step(numbers, held, color="#0072B2", where="mid", label="held in pages")
-axes.fill_between(
-    numbers, filled, step="mid", color="#56B4E9", alpha=0.6, label="holding a token"
-)
+axes.fill_between(numbers, filled, step="mid", color="#56B4E9", label="holding a token")
 axes.set(xlabel="step", ylabel="slots", ylim=(0, None))
-axes.legend(frameon=False, loc="lower left")
+axes.legend(frameon=False, loc="center right")
 show(
     figure,
     alt="Slots over the steps of a real run. The reservation is a flat line at the top; slots "
-    "held in pages rise and fall in steps below it, and slots holding tokens lie just below "
-    "those.",
+    "held in pages lie far below it and fall in steps as requests finish; slots holding "
+    "tokens lie just below those.",
     caption="A real run of eight requests: what pages hold follows what is needed, step by "
-    "step; the gap between the two is all the waste there is.",
+    "step, and the gap between the two is all the waste there is. The dashed line is what "
+    "prompt + max_tokens would have reserved.",
 )
 
 # %% [markdown]

@@ -17,7 +17,7 @@ import random
 from copy import deepcopy
 
 from pagedlab.errors import OutOfPages
-from pagedlab.memory.events import EventKind, Trace
+from pagedlab.memory.events import EventKind, FinishCode, Trace
 from pagedlab.memory.manager import CacheManager
 from pagedlab.memory.pool import PagePool
 from pagedlab.memory.prefix_hash import HashPrefixCache
@@ -195,7 +195,8 @@ def fill(sequence, num_tokens):
     return manager.table(sequence)
 
 
-print("A:", fill(A, 16), "· free queue:", manager.pool.free_pages())
+print("A:", fill(A, 16))
+print("free queue:", manager.pool.free_pages())
 
 # %% [markdown]
 # Then others arrive: B and C with a page each, D with four.
@@ -217,8 +218,14 @@ print("free queue:", manager.pool.free_pages())
 # %% [markdown]
 # C finishes: page 2 goes to the end of the queue, behind 11. F arrives and takes 11. A grows again.
 
+
 # %%
-manager.release(C)
+def leave(sequence):
+    manager.release(sequence)
+    manager.record(EventKind.FINISH, sequence=sequence, value=FinishCode.STOP)
+
+
+leave(C)
 print("free queue:", manager.pool.free_pages())
 print("F:", fill(F, 16))
 print("A:", fill(A, 48))
@@ -227,7 +234,7 @@ print("A:", fill(A, 48))
 # F finishes, and A grows into the page it left.
 
 # %%
-manager.release(F)
+leave(F)
 print("A:", fill(A, 56))
 assert manager.table(A).pages == [0, 7, 2, 11]
 
@@ -261,12 +268,7 @@ page_map(trace)
 free_queue = ...  # a list of page numbers
 
 if free_queue is ...:
-    print(
-        "not answered yet; B holds",
-        manager.table(B).pages,
-        "and D holds",
-        manager.table(D).pages,
-    )
+    print(f"not answered yet; B holds {manager.table(B).pages}, D {manager.table(D).pages}")
 else:
     twin = deepcopy(manager)  # the next section still needs the original
     twin.release(B)
@@ -284,7 +286,7 @@ before = (manager.pool.free_pages(), [list(manager.table(s).pages) for s in mana
 try:
     manager.extend(D, 65)
 except OutOfPages as error:
-    print(error)
+    print(str(error).replace(". ", ".\n"))
 after = (manager.pool.free_pages(), [list(manager.table(s).pages) for s in manager.sequences])
 print("anything changed?", before != after)
 
@@ -352,13 +354,7 @@ print("A:", manager.table(A).pages, "· found in cache:", admitted.num_hit)
 
 # %%
 admitted = manager.admit(B, tokens_b)
-print(
-    "B:",
-    manager.table(B).pages,
-    "· found in cache:",
-    admitted.num_hit,
-    "tokens, which need not be computed again",
-)
+print(f"B: {manager.table(B).pages} · found in cache: {admitted.num_hit} tokens")
 print("references to pages 0 to 4:", [manager.pool.refcount(page) for page in range(5)])
 
 # %% jupyter={"source_hidden": true}
@@ -442,10 +438,7 @@ show(
 # </details>
 
 # %%
-after_forks, after_extend = (
-    ...,
-    ...,
-)  # a list of three numbers each, for the three original pages
+after_forks, after_extend = ..., ...  # two lists: a number for each original page
 
 if ... in (after_forks, after_extend):
     print("not answered yet: two lists of three numbers")
@@ -489,7 +482,7 @@ else:
 # %% [markdown]
 # ## 10 · The real thing
 #
-# Now the engine. Three requests with a real model, five steps; `add_request` and `step` are what `generate` is made of.
+# Now the engine. Three requests with a real model, twelve steps; `add_request` and `step` are what `generate` is made of.
 
 # %%
 from pagedlab import LLM, SamplingParams

@@ -128,28 +128,30 @@ class Engine:
     def step(self) -> list[RequestOutput]:
         """One pass through the model. Returns the requests that got tokens or ended, as they stand now.
 
-        A step that fails raises StepFailed: its sequences end with finish_reason "error", the others run on.
+        A step that fails raises StepFailed: its sequences end with finish_reason "error", the others run on. So they do
+        after an interrupt (Ctrl-C), which is passed on as it is.
         """
         if not self.has_work:
             return []
         plan = self.scheduler.schedule()
         try:
             sampled = self.sampler(self.runner.run(plan), [row.sequence for row in plan.samples])
-        except Exception as error:
+        except BaseException as error:
             failed = dict.fromkeys(sequence.request.id for sequence in self.scheduler.abandon(plan))
             outputs = [self._output(request_id) for request_id in failed]
-            raise StepFailed(
-                f"step {plan.step} failed, and with it requests {', '.join(failed)}: {error}", outputs
-            ) from error
+            if not isinstance(error, Exception):
+                raise
+            message = f"step {plan.step} failed, and with it requests {', '.join(failed)}: {error}"
+            raise StepFailed(message, outputs) from error
         self.scheduler.commit(plan, [choice.token for choice in sampled])
         now = time.perf_counter()
-        for row, choice in zip(plan.samples, sampled, strict=True):
-            self._take(row.sequence, choice, now)
+        served = [(row.sequence, choice) for row, choice in zip(plan.samples, sampled, strict=True)]
+        served = [(sequence, choice) for sequence, choice in served if self.is_running(sequence.request.id)]
+        for sequence, choice in served:
+            self._take(sequence, choice, now)
         for listener in self.listeners:
             listener(plan)
-        return [
-            self._output(request_id) for request_id in dict.fromkeys(row.sequence.request.id for row in plan.samples)
-        ]
+        return [self._output(request_id) for request_id in dict.fromkeys(item[0].request.id for item in served)]
 
     def abort(self, request_id: str) -> RequestOutput | None:
         """Withdraw a request; its pages come back at once. None if no such request is running."""

@@ -161,7 +161,7 @@ class LLM:
         from pagedlab.view.page_map import page_map
 
         widget = page_map(self.trace)
-        self.engine.listeners.append(lambda plan: widget.refresh())
+        self.engine.listeners.append(lambda plan: widget.refresh(now=not self.engine.has_work))
         return widget
 
     def check(self) -> None:

@@ -59,7 +59,7 @@ class ContiguousAllocator:
 
     @property
     def external_fragmentation(self) -> float:
-        """The share of the free slots that lies outside the largest free run: 0.0 when all free slots are in one run."""
+        """The share of the free slots that lies outside the largest free run: 0.0 when all are in one run."""
         return 1 - self.largest_free_run / self.num_free if self.num_free else 0.0
 
     @property

@@ -213,7 +213,6 @@ class CacheManager:
     def check(self) -> None:
         """Prove the invariants now; raises InvariantViolation with the first that does not hold."""
         self.pool.check()
-        self.prefix_cache.check()
         references = Counter(page for holding in self._holdings.values() for page in holding.table.pages)
         for page in range(self.pool.num_pages):
             if self.pool.refcount(page) != references[page]:
@@ -223,6 +222,7 @@ class CacheManager:
             state, held = self.pool.state(page), self.prefix_cache.holds(page)
             if (state is PageState.CACHED and not held) or (state is PageState.FREE and held):
                 raise InvariantViolation(f"page {page} is {state}, its content is {'' if held else 'not '}published")
+        self.prefix_cache.check(self.pool.cached_pages())
         for sequence, holding in self._holdings.items():
             table = holding.table
             if not 0 <= table.waste < self.page_size:
@@ -290,4 +290,3 @@ class CacheManager:
     def _forget(self, page: int) -> None:
         self.prefix_cache.forget(page)
         self.record(EventKind.EVICT, page)
-

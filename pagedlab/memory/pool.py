@@ -58,6 +58,9 @@ class PagePool:
         """The free queue, next page first."""
         return list(self._free)
 
+    def cached_pages(self) -> frozenset[int]:
+        return frozenset(self._cached)
+
     def take(self) -> int:
         """A free page becomes used, with one reference."""
         if not self._free:

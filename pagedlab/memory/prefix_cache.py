@@ -5,8 +5,10 @@ A prefix cache knows which *content* each full page holds. It never touches refe
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Sequence, Set
 from typing import Any, NamedTuple, Protocol
+
+from pagedlab.errors import InvariantViolation
 
 #: Separates caches that must not share (tenants, adapters). None is a salt like any other.
 Salt = Hashable
@@ -51,8 +53,8 @@ class PrefixCache(Protocol):
         """The content of ``page``, used or parked, must not be hit again."""
         ...
 
-    def check(self) -> None:
-        """Raise InvariantViolation where the cache contradicts itself."""
+    def check(self, cached: Set[int]) -> None:
+        """Raise InvariantViolation where the cache contradicts itself or the pool, which says what is ``cached``."""
         ...
 
 
@@ -76,5 +78,6 @@ class NoPrefixCache:
     def evict(self) -> int:
         raise AssertionError("a page was to be evicted from a cache that holds none")
 
-    def check(self) -> None:
-        return None
+    def check(self, cached: Set[int]) -> None:
+        if cached:
+            raise InvariantViolation(f"pages {sorted(cached)} are cached, but nothing remembers their content")

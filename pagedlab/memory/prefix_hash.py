@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from hashlib import blake2b
 from weakref import WeakValueDictionary
 
@@ -103,7 +103,7 @@ class HashPrefixCache:
         content = self._content.get(page)
         return None if content is None else content.key
 
-    def check(self) -> None:
+    def check(self, cached: Set[int]) -> None:
         for page, content in self._content.items():
             if page not in content.pages or content not in self._index.get(content.key, ()):
                 raise InvariantViolation(f"page {page} is published but cannot be found under its key")
@@ -113,6 +113,8 @@ class HashPrefixCache:
             raise InvariantViolation("the index names pages that were forgotten")
         if not self._parked.keys() <= self._content.keys():
             raise InvariantViolation("a parked page has no content")
+        if self._parked.keys() != cached:
+            raise InvariantViolation(f"pages {sorted(self._parked.keys() ^ cached)} are cached or parked, but not both")
 
     def _root(self, salt: Salt) -> _Content:
         root = self._roots.get(salt)

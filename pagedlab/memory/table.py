@@ -47,10 +47,6 @@ class PageTable:
             start += run
         return slots
 
-    def fork(self) -> PageTable:
-        """A second table that names the same pages."""
-        return PageTable(self.page_size, list(self.pages), self.num_tokens)
-
     def __len__(self) -> int:
         return len(self.pages)
 

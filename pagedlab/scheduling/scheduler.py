@@ -79,12 +79,17 @@ class Scheduler:
         return plan
 
     def commit(self, plan: StepPlan, tokens: list[int]) -> list[Sequence]:
-        """The step was computed and ``tokens[i]`` sampled for ``plan.samples[i]``. Returns the sequences that ended."""
+        """The step was computed and ``tokens[i]`` sampled for ``plan.samples[i]``. Returns the sequences that ended.
+
+        A sequence that was ended while the step ran gets nothing more.
+        """
         for chunk in plan.chunks:
             self._computed(chunk.sequence, chunk.stop)
         finished = []
         for row, token in zip(plan.samples, tokens, strict=True):
             sequence, chunk = row.sequence, plan.chunks[row.chunk]
+            if sequence.status is not Status.RUNNING:
+                continue
             if sequence is not chunk.sequence:  # a fork: what its parent computed, it has too
                 self._computed(sequence, chunk.stop)
             sequence.token_ids.append(token)
@@ -179,6 +184,8 @@ class Scheduler:
         plan.preempted.append(sequence)
 
     def _computed(self, sequence: Sequence, num_tokens: int) -> None:
+        if sequence.status is not Status.RUNNING:
+            return
         sequence.num_computed = num_tokens
         self.manager.record(EventKind.COMPUTE, sequence=sequence.id, value=num_tokens)
 

@@ -71,7 +71,15 @@ class Drawing:
         self._add(_Strokes(list(lines), colour, width, bend))
 
     def text(
-        self, x: float, y: float, text: str, *, size: float = 12, colour: str = "#000000", anchor: Anchor = "start", bold: bool = False
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        size: float = 12,
+        colour: str = "#000000",
+        anchor: Anchor = "start",
+        bold: bool = False,
     ) -> None:
         """``y`` is the middle of the letters."""
         self._marks.append(_Words(x, y, text, size, colour, anchor, bold))
@@ -103,8 +111,8 @@ class Drawing:
 
 
 def hatch(box: Box, pitch: float) -> list[Line]:
-    """Rising diagonals across a box."""
-    x, y, width, height = box
+    """Rising diagonals across a box, their round ends within it."""
+    x, y, width, height = box[0] + 1, box[1] + 1, box[2] - 2, box[3] - 2
     lines = []
     at = pitch / 2
     while at < width + height:
@@ -134,10 +142,9 @@ def _svg_mark(mark: _Boxes | _Strokes | _Words) -> str:
     if isinstance(mark, _Words):
         weight = ' font-weight="600"' if mark.bold else ""
         anchor = "" if mark.anchor == "start" else f' text-anchor="{mark.anchor}"'
-        return (
-            f'<text x="{_n(mark.x)}" y="{_n(mark.y + 0.35 * mark.size)}" font-size="{_n(mark.size)}" fill="{mark.colour}"'
-            f"{anchor}{weight}>{escape(mark.text)}</text>"
-        )
+        place = f'x="{_n(mark.x)}" y="{_n(mark.y + 0.35 * mark.size)}"'
+        look = f'font-size="{_n(mark.size)}" fill="{mark.colour}"{anchor}{weight}'
+        return f"<text {place} {look}>{escape(mark.text)}</text>"
     if isinstance(mark, _Strokes):
         path = "".join(
             f"M{_n(x1)} {_n(y1)}C{_n(x1)} {_n((y1 + y2) / 2)} {_n(x2)} {_n((y1 + y2) / 2)} {_n(x2)} {_n(y2)}"
@@ -145,7 +152,8 @@ def _svg_mark(mark: _Boxes | _Strokes | _Words) -> str:
             else f"M{_n(x1)} {_n(y1)}L{_n(x2)} {_n(y2)}"
             for x1, y1, x2, y2 in mark.lines
         )
-        return f'<path d="{path}" fill="none" stroke="{mark.colour}" stroke-width="{_n(mark.width)}" stroke-linecap="round"/>'
+        look = f'fill="none" stroke="{mark.colour}" stroke-width="{_n(mark.width)}" stroke-linecap="round"'
+        return f'<path d="{path}" {look}/>'
     stroke = f' stroke="{mark.stroke}"' if mark.stroke else ""
     inset = 0.5 if mark.stroke else 0
     if mark.radius:
@@ -155,7 +163,8 @@ def _svg_mark(mark: _Boxes | _Strokes | _Words) -> str:
             for x, y, w, h in mark.boxes
         )
     path = "".join(
-        f"M{_n(x + inset)} {_n(y + inset)}h{_n(w - 2 * inset)}v{_n(h - 2 * inset)}h{_n(2 * inset - w)}z" for x, y, w, h in mark.boxes
+        f"M{_n(x + inset)} {_n(y + inset)}h{_n(w - 2 * inset)}v{_n(h - 2 * inset)}h{_n(2 * inset - w)}z"
+        for x, y, w, h in mark.boxes
     )
     return f'<path d="{path}" fill="{mark.fill}"{stroke}/>'
 

@@ -34,7 +34,7 @@ class Explorer(anywidget.AnyWidget):
     ``start`` names the values shown first; a choice that is not in it starts at its first value.
     """
 
-    _esm = Path(__file__).with_name("explorer.js")
+    _esm = Path(__file__).with_name("explorer.js").read_text(encoding="utf-8")
     _choices: Any = traitlets.List().tag(sync=True)
     _frames: Any = traitlets.List().tag(sync=True)
     _styles: Any = traitlets.Dict().tag(sync=True)

@@ -90,7 +90,15 @@ def _base(page_map: PageMap) -> dict[str, Any]:
         "filled": page_map.filled,
         "content": [(NONE, NONE) if content is None else content for content in page_map.content],
         "sequences": [
-            [key, view.pages, view.computed, view.prompt, view.hit, view.preemptions, NONE if view.finish is None else view.finish]
+            [
+                key,
+                view.pages,
+                view.computed,
+                view.prompt,
+                view.hit,
+                view.preemptions,
+                NONE if view.finish is None else view.finish,
+            ]
             for key, view in page_map.sequences.items()
         ],
     }

@@ -3,10 +3,18 @@
 
 import { Film, statusOf } from "./page_map_replay.js";
 import { drawMap, drawSwatch, drawTimeline, layout, pageAt, place } from "./page_map_draw.js";
-import { SequenceList, Tooltip, describePage, describeSequence, h, plural } from "./page_map_parts.js";
+import { SequenceList, Tooltip, describePage, describeSequence, h, icon, plural } from "./page_map_parts.js";
 
 const MAX_HEIGHT = 420; // of the pages, in pixels
 const LEGEND = { used: "used", partial: "partly filled", shared: "shared ×n", cached: "cached", free: "free", changed: "new in this step" };
+const ICONS = {
+  first: "M2 3h2v10H2zM14 3v10L5 8z",
+  back: "M12 3v10L4 8z",
+  play: "M4 2v12l10-6z",
+  pause: "M3 2h4v12H3zM9 2h4v12H9z",
+  forward: "M4 3v10l8-5z",
+  last: "M12 3h2v10h-2zM2 3v10l9-5z",
+};
 
 class PageMapView {
   constructor(film) {
@@ -34,8 +42,8 @@ class PageMapView {
   }
 
   build() {
-    const button = (label, text, action) => {
-      const element = h("button", { type: "button", "aria-label": label, title: label, "data-lm-suppress-shortcuts": "true" }, text);
+    const button = (label, sign, action) => {
+      const element = h("button", { type: "button", "aria-label": label, title: label, "data-lm-suppress-shortcuts": "true" }, icon(ICONS[sign]));
       element.addEventListener("click", action);
       return element;
     };
@@ -45,9 +53,10 @@ class PageMapView {
     this.canvas = h("canvas", { class: "plm-pages", tabindex: "0", role: "application", "aria-roledescription": "page map",
       "aria-label": "Pages: arrow keys move, Enter selects the owner, Escape lets go", "data-lm-suppress-shortcuts": "true" });
     this.list = new SequenceList(this.film, (id) => this.select(id === this.selected ? -1 : id));
-    this.timeline = h("canvas", { class: "plm-timeline", role: "img", "aria-label": "Used and cached pages over all steps" });
+    this.timeline = h("canvas", { class: "plm-timeline", role: "img", "aria-label": "Used and cached pages over all steps",
+      title: "Pages over time: used (solid), cached (dotted). A mark above: a sequence was preempted" });
     this.slider = h("input", { type: "range", min: "0", step: "1", "aria-label": "Step", "data-lm-suppress-shortcuts": "true" });
-    this.play = button("Play", "▶", () => this.toggle());
+    this.play = button("Play", "play", () => this.toggle());
     this.play.classList.add("plm-play");
     this.speed = h("select", { "aria-label": "Speed", title: "Speed", "data-lm-suppress-shortcuts": "true" },
       ...["¼", "1", "4"].map((text, index) => h("option", { value: [0.25, 1, 4][index] }, `${text}×`)));
@@ -66,10 +75,10 @@ class PageMapView {
       h("header", {}, this.title, this.badge, this.news), this.stats,
       h("div", { class: "plm-body" }, this.mapBox, this.list.element),
       h("div", { class: "plm-controls" },
-        h("div", { class: "plm-buttons" }, button("First step", "⏮", () => this.show(0)),
-          button("Step back", "◀", () => this.show(this.frame - 1)), this.play,
-          button("Step forward", "▶", () => this.show(this.frame + 1)),
-          button("Last step", "⏭", () => this.show(Infinity)), this.speed),
+        h("div", { class: "plm-buttons" }, button("First step", "first", () => this.show(0)),
+          button("Step back", "back", () => this.show(this.frame - 1)), this.play,
+          button("Step forward", "forward", () => this.show(this.frame + 1)),
+          button("Last step", "last", () => this.show(Infinity)), this.speed),
         h("div", { class: "plm-scrub" }, this.timeline, this.slider)),
       this.legend, this.tooltip.element, this.live);
     this.slider.addEventListener("input", () => this.show(Number(this.slider.value)));
@@ -198,7 +207,7 @@ class PageMapView {
     resize(this.canvas, this.layout.width, this.layout.height, ratio);
     const { colours, text_colours: textColours } = film.header;
     const look = { theme, colours, textColours, ratio };
-    this.list.element.style.maxHeight = `${Math.max(260, this.layout.height)}px`;
+    this.list.element.style.maxHeight = `${Math.max(280, this.layout.height)}px`;
     drawMap(this.canvas.getContext("2d"), { ...look, map, layout: this.layout, selected: this.selected,
       caption: this.caption(map), marked: this.marked, touched: changes.pages });
     const [width, height] = [this.timeline.parentElement.clientWidth, 40];
@@ -234,8 +243,8 @@ class PageMapView {
     this.slider.max = last;
     this.slider.value = this.frame;
     this.slider.setAttribute("aria-valuetext", step);
-    this.play.textContent = this.playing ? "❚❚" : "▶";
-    this.play.setAttribute("aria-label", this.playing ? "Pause" : "Play");
+    this.play.firstChild.firstChild.setAttribute("d", this.playing ? ICONS.pause : ICONS.play);
+    for (const name of ["aria-label", "title"]) this.play.setAttribute(name, this.playing ? "Pause" : "Play");
     Object.assign(this.root.dataset, { frame: this.frame, step: map.step, used: counts.used, selected: this.selected });
     if (!this.playing && this.marked < 0)
       this.live.textContent = `${step}: ${plural(counts.used, "page")} used, ${counts.cached} cached, ${counts.free} free. ${news}`;
@@ -244,9 +253,10 @@ class PageMapView {
   caption(map) {
     const view = map.sequences.get(this.selected);
     if (this.selected < 0) return "Select a page or a sequence: its page table appears here";
-    if (!view) return `#${this.selected} ${this.film.label(this.selected)} has not arrived yet`;
-    const state = statusOf(view) === "running" ? "logical pages 0, 1, 2 … and where they are" : statusOf(view);
-    return `#${this.selected} ${this.film.label(this.selected)} · ${state} · ${describeSequence(view)}`;
+    const name = `#${this.selected} ${this.film.label(this.selected)}`;
+    if (!view) return `${name} has not arrived yet`;
+    const running = statusOf(view) === "running";
+    return `${name}: ${describeSequence(view)}${running ? " · its logical pages, and where they are" : ""}`;
   }
 }
 

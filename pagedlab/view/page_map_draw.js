@@ -2,21 +2,22 @@
 
 import { CACHED, FREE, USED } from "./page_map_replay.js";
 
-const CELLS = [40, 36, 34, 32, 30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3];
+const LARGEST = 48, SMALLEST = 3; // cells, in pixels
 const GUTTER = 38; // row numbers
-const BAND = { title: 14, top: 26, height: 26, bottom: 84 }; // the logical row above the pages
+const BAND = { title: 12, numbers: 32, top: 39, height: 26, bottom: 100 }; // the logical row above the pages
 export const TIMELINE_INSET = 8; // half a slider thumb
 
 /** The largest cells with which all pages fit; columns in eights, so that rows begin at round numbers. */
 export function layout(numPages, width, height) {
-  for (const cell of CELLS) {
-    let columns = Math.max(1, Math.floor((width - GUTTER) / cell));
-    if (columns > 8) columns -= columns % 8;
-    columns = Math.min(columns, numPages);
-    const rows = Math.ceil(numPages / columns);
-    if (rows * cell <= height || cell === CELLS.at(-1))
-      return { cell, gap: cell >= 14 ? 2 : cell >= 5 ? 1 : 0, columns, rows, width, height: BAND.bottom + rows * cell + 2 };
+  const room = width - GUTTER;
+  let cell = SMALLEST, columns = Math.max(1, Math.floor(room / SMALLEST));
+  for (let tried = Math.min(8, numPages); tried * SMALLEST <= room; tried += 8) {
+    const fitting = Math.min(LARGEST, Math.floor(room / tried), Math.floor(height / Math.ceil(numPages / tried)));
+    if (fitting >= cell) [cell, columns] = [fitting, tried];
+    if (tried >= numPages) break;
   }
+  const rows = Math.ceil(numPages / columns);
+  return { cell, gap: cell >= 14 ? 2 : cell >= 5 ? 1 : 0, columns, rows, width, height: BAND.bottom + rows * cell + 2 };
 }
 
 /** Upper left corner of a page's cell. */
@@ -53,64 +54,83 @@ export function drawMap(ctx, scene) {
   const row = map.sequences.get(selected)?.pages ?? [];
   const mine = row.length ? new Set(row) : null;
   drawRowNumbers(ctx, scene);
+  const size = layout.cell - layout.gap;
   for (let page = 0; page < map.numPages; page++) {
-    ctx.globalAlpha = mine && !mine.has(page) ? 0.3 : 1;
     const [x, y] = place(layout, page);
-    const size = layout.cell - layout.gap;
     drawPage(ctx, scene, page, mine?.has(page) ? selected : owners[page], x, y, size, size);
+    if (mine && !mine.has(page)) {
+      ctx.globalAlpha = 0.72; // the others step back
+      ctx.fillStyle = theme.bg;
+      ctx.fillRect(x, y, size, size);
+      ctx.globalAlpha = 1;
+    }
   }
-  ctx.globalAlpha = 1;
   drawBand(ctx, scene, row);
   if (scene.marked >= 0) {
     const [x, y] = place(layout, scene.marked);
-    outline(ctx, x - 1, y - 1, layout.cell - layout.gap + 2, theme.accent, 2);
+    outline(ctx, x - 1, y - 1, size + 2, theme.accent, 2);
   }
 }
 
-function drawPage(ctx, { map, layout, theme, colours, textColours, ratio, touched }, page, owner, x, y, width, height) {
-  const alpha = ctx.globalAlpha;
-  const state = map.state(page);
+/** Leaves the context's alpha at 1, as it finds it. */
+function drawPage(ctx, scene, page, owner, x, y, width, height) {
+  const { map, layout, theme, touched } = scene;
   const small = Math.min(width, height);
-  if (state !== USED) {
-    ctx.fillStyle = theme.fg;
-    ctx.globalAlpha = alpha * (state === FREE ? 0.05 : 0.13);
-    ctx.fillRect(x, y, width, height);
-    if (state === CACHED) {
-      ctx.globalAlpha = alpha * 0.75;
-      ctx.fillStyle = texture("dots", theme.fg, small, ratio);
-      ctx.fillRect(x, y, width, height);
-      if (small >= 7) outline(ctx, x, y, small, theme.fg, 1);
-    }
-  } else {
-    const colour = colours[owner % colours.length], ink = textColours[owner % colours.length];
-    const full = (width * map.filled[page]) / map.pageSize;
-    ctx.fillStyle = colour;
-    ctx.globalAlpha = alpha * 0.3;
-    ctx.fillRect(x, y, width, height);
-    ctx.globalAlpha = alpha;
-    ctx.fillRect(x, y, full, height);
-    const references = map.refcount[page];
-    if (references > 1) {
-      ctx.globalAlpha = alpha * 0.45;
-      ctx.fillStyle = texture("hatch", ink, small, ratio);
-      ctx.fillRect(x, y, width, height);
-    }
-    ctx.globalAlpha = alpha;
-    const tag = references > 1 ? `×${references}` : String(owner);
-    if (small >= 16 && tag.length * 7 <= width) {
-      ctx.font = `600 ${small >= 26 ? 12 : 10}px ${theme.font}`;
-      ctx.textAlign = "center";
-      ctx.textBaseline = "middle";
-      ctx.lineWidth = references > 1 ? 5 : 3; // its own ground: over the hatch and over the empty part
-      ctx.lineJoin = "round";
-      ctx.strokeStyle = colour;
-      ctx.strokeText(tag, x + width / 2, y + height / 2 + 0.5);
-      ctx.fillStyle = ink;
-      ctx.fillText(tag, x + width / 2, y + height / 2 + 0.5);
-    }
-  }
+  if (map.state(page) === USED) drawUsed(ctx, scene, page, owner, x, y, width, height);
+  else drawUnused(ctx, scene, map.state(page), x, y, width, height);
   if (touched.has(page) && layout.cell >= 6) outline(ctx, x, y, small, theme.fg, small >= 16 ? 2 : 1);
-  ctx.globalAlpha = alpha;
+}
+
+function drawUnused(ctx, { theme, ratio }, state, x, y, width, height) {
+  const small = Math.min(width, height);
+  ctx.fillStyle = theme.fg;
+  ctx.globalAlpha = state === FREE ? 0.05 : 0.14;
+  ctx.fillRect(x, y, width, height);
+  if (state === CACHED) {
+    ctx.globalAlpha = small >= 12 ? 0.75 : 0.5;
+    ctx.fillStyle = texture("dots", theme.fg, small, ratio);
+    ctx.fillRect(x, y, width, height);
+  }
+  if (small >= 12) {
+    ctx.globalAlpha = state === FREE ? 0.14 : 0.75;
+    ctx.strokeStyle = theme.fg;
+    ctx.lineWidth = 1;
+    ctx.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
+  }
+  ctx.globalAlpha = 1;
+}
+
+function drawUsed(ctx, { map, theme, colours, textColours, ratio }, page, owner, x, y, width, height) {
+  const small = Math.min(width, height), references = map.refcount[page];
+  const colour = colours[owner % colours.length], ink = textColours[owner % colours.length];
+  const full = (width * map.filled[page]) / map.pageSize;
+  ctx.fillStyle = colour;
+  if (full < width) {
+    ctx.globalAlpha = 0.3;
+    ctx.fillRect(x + full, y, width - full, height);
+    ctx.globalAlpha = 1;
+  }
+  ctx.fillRect(x, y, full, height);
+  if (references > 1) {
+    ctx.globalAlpha = 0.45;
+    ctx.fillStyle = texture("hatch", ink, small, ratio);
+    ctx.fillRect(x, y, width, height);
+    ctx.globalAlpha = 1;
+  }
+  const tag = references > 1 ? `×${references}` : String(owner);
+  if (small < 16 || tag.length * 7 > width) return;
+  ctx.font = `600 ${small >= 26 ? 12 : 10}px ${theme.font}`;
+  ctx.textAlign = "center";
+  ctx.textBaseline = "middle";
+  const share = full / width, hatched = references > 1;
+  if (hatched || (share > 0.25 && share < 0.75)) { // a ground of its own, over the hatch or the edge of what is filled
+    ctx.lineWidth = hatched ? 5 : 3;
+    ctx.lineJoin = "round";
+    ctx.strokeStyle = colour;
+    ctx.strokeText(tag, x + width / 2, y + height / 2 + 0.5);
+  }
+  ctx.fillStyle = hatched || share > 0.25 ? ink : theme.fg;
+  ctx.fillText(tag, x + width / 2, y + height / 2 + 0.5);
 }
 
 function outline(ctx, x, y, size, colour, weight) {
@@ -144,10 +164,10 @@ function drawBand(ctx, scene, row) {
   ctx.globalAlpha = selected >= 0 ? 1 : 0.65;
   ctx.fillText(caption, GUTTER, BAND.title);
   ctx.globalAlpha = 1;
-  if (selected >= 0 && !row.length) ghostRow(ctx, layout, theme);
+  if (!row.length) ghostRow(ctx, layout, theme);
   const colour = colours[selected % colours.length];
   const size = layout.cell - layout.gap;
-  for (const [line, weight, alpha] of [[theme.bg, 4, 0.8], [colour, row.length > 48 ? 1 : 1.8, 1]]) {
+  for (const [line, weight, alpha] of [[theme.bg, row.length > 48 ? 2.5 : 4.5, 0.85], [colour, row.length > 48 ? 1 : 2, 1]]) {
     ctx.strokeStyle = line;
     ctx.lineWidth = weight;
     ctx.globalAlpha = alpha;
@@ -173,7 +193,7 @@ function drawBand(ctx, scene, row) {
     if (width < 15) return;
     ctx.font = `9px ${theme.font}`;
     ctx.textAlign = "center";
-    ctx.fillText(String(logical), x + width / 2 - 1, BAND.top + BAND.height + 8);
+    ctx.fillText(String(logical), x + width / 2 - 1, BAND.numbers);
   });
 }
 

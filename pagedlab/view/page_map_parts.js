@@ -3,6 +3,16 @@
 
 import { CACHED, FREE, statusOf } from "./page_map_replay.js";
 
+/** A sign of 16 × 16, drawn: not every font has the media signs. */
+export function icon(path) {
+  const [svg, shape] = ["svg", "path"].map((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag));
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("aria-hidden", "true");
+  shape.setAttribute("d", path);
+  svg.append(shape);
+  return svg;
+}
+
 /** An element with attributes and children; strings become text. */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -22,7 +32,7 @@ export function visible(text) {
 }
 
 export function describeSequence(view) {
-  const tokens = view.computed <= view.prompt ? `${view.computed} of ${view.prompt} prompt tokens`
+  const tokens = view.computed < view.prompt ? `${view.computed} of ${view.prompt} prompt tokens`
     : `${view.prompt} + ${view.computed - view.prompt} tokens`;
   const status = statusOf(view);
   if (status === "running") return `${plural(view.pages.length, "page")} · ${tokens}`;
@@ -113,7 +123,7 @@ export class SequenceList {
     for (const [id, view] of map.sequences) (statusOf(view) === "finished" ? over : alive).push(id);
     this.ids = alive.concat(over.reverse());
     const waiting = counts.waiting + counts.preempted;
-    this.heading.replaceChildren(h("b", {}, "Sequences"), `${counts.running} running · ${waiting} waiting · ${counts.finished} done`);
+    this.heading.replaceChildren(`${counts.running} running · ${waiting} waiting · ${counts.finished} finished`);
     this.space.style.height = `${this.ids.length * ROW}px`;
     this.draw();
   }
@@ -135,9 +145,8 @@ export class SequenceList {
     const state = status === "preempted" ? `preempted${view.preemptions > 1 ? ` ×${view.preemptions}` : ""}` : status;
     const row = h("div", { class: `plm-row plm-${status}`, role: "option", id: `${this.name}-${id}`,
       "data-sequence": id, "aria-selected": String(id === this.selected), "aria-posinset": position + 1,
-      "aria-setsize": this.ids.length }, badge,
-      h("span", { class: "plm-name" }, h("b", {}, this.film.label(id)), h("small", {}, describeSequence(view))),
-      h("span", { class: "plm-status" }, state));
+      "aria-setsize": this.ids.length }, badge, h("b", {}, this.film.label(id)),
+      h("span", { class: "plm-status" }, state), h("small", {}, describeSequence(view)));
     row.style.top = `${position * ROW}px`;
     return row;
   }

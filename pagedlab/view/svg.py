@@ -52,7 +52,9 @@ class SvgFigure:
         return self.mime_bundle()
 
 
-def page_map_svg(trace: Trace, step: int | None = None, select: int | None = None, title: str | None = None) -> SvgFigure:
+def page_map_svg(
+    trace: Trace, step: int | None = None, select: int | None = None, title: str | None = None
+) -> SvgFigure:
     """All pages at the end of ``step`` (now when None; events are counted where a trace has no steps).
 
     ``select`` names a sequence whose page table is drawn above the pages. Raises LookupError for a step or a sequence
@@ -72,7 +74,7 @@ def page_map_svg(trace: Trace, step: int | None = None, select: int | None = Non
     chips = _chip_rows(trace, page_map)
     drawing = Drawing(WIDTH, bottom + 50 + 26 * len(chips), f"{title}, {when}", _describe(counts, title, when))
     _card(drawing, title, when, _facts(counts))
-    boxes = [
+    boxes: list[Box] = [
         (MARGIN + GUTTER + page % columns * cell, top + page // columns * cell, cell - 2.0, cell - 2.0)
         for page in range(page_map.num_pages)
     ]
@@ -108,7 +110,9 @@ def page_table_svg(
     size = step - 4
     logical_y, physical_y = 84.0, 84.0 + size + 70
     links = ", ".join(f"{logical} → {page}" for logical, page in enumerate(pages))
-    drawing = Drawing(WIDTH, physical_y + size + 30, title, f"{title}. Logical page → physical page: {links or 'none'}.")
+    drawing = Drawing(
+        WIDTH, physical_y + size + 30, title, f"{title}. Logical page → physical page: {links or 'none'}."
+    )
     _card(drawing, title, "", "logical pages, in the order of the tokens")
     logical_left = (WIDTH - step * len(pages)) / 2
     physical_left = (WIDTH - step * num_pages) / 2
@@ -118,7 +122,9 @@ def page_table_svg(
         drawing.boxes(boxes, mix(colour, PAPER, 0.3), stroke=colour)
         drawing.boxes([(x, y, w * part, h) for (x, y, w, h), part in zip(boxes, filled, strict=True)], colour)
         for (x, y, w, h), number in zip(boxes, numbers, strict=True):
-            drawing.text(x + w / 2, y + h / 2, str(number), size=min(15, size / 2), colour=ink, anchor="middle", bold=True)
+            drawing.text(
+                x + w / 2, y + h / 2, str(number), size=min(15, size / 2), colour=ink, anchor="middle", bold=True
+            )
 
     parts = [1.0] * len(pages)
     if page_size and num_tokens is not None:
@@ -143,9 +149,9 @@ def page_table_svg(
 def _grid(num_pages: int) -> tuple[int, int]:
     """Columns, and the side of a cell in pixels."""
     room = WIDTH - 2 * MARGIN - GUTTER
-    for cell in (34, 30, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 7, 6):
+    for cell in (48, 40, 34, 30, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 7, 6):
         columns = min(num_pages, room // cell // 8 * 8)
-        if -(-num_pages // columns) * cell <= 380:
+        if -(-num_pages // columns) * cell <= 390:
             break
     return columns, cell
 
@@ -195,7 +201,7 @@ def _draw_pages(drawing: Drawing, page_map: PageMap, boxes: list[Box], select: i
 
 def _draw_unused(drawing: Drawing, boxes: list[Box], strength: float, *, cached: bool) -> None:
     if not cached:
-        drawing.boxes(boxes, mix(INK, PAPER, 0.05 * strength))
+        drawing.boxes(boxes, mix(INK, PAPER, 0.04 * strength), stroke=mix(LINE, PAPER, strength))
         return
     drawing.boxes(boxes, mix(INK, PAPER, 0.1 * strength), stroke=mix(INK, PAPER, 0.6 * strength))
     pitch = 6 if boxes and boxes[0][2] >= 14 else 4
@@ -223,7 +229,9 @@ def _draw_used(drawing: Drawing, owner: int, cells: dict[Box, tuple[float, int]]
 def _draw_links(drawing: Drawing, trace: Trace, page_map: PageMap, select: int, boxes: list[Box]) -> None:
     view = page_map.sequences[select]
     left, width = MARGIN + GUTTER, min(34.0, (WIDTH - 2 * MARGIN - GUTTER) / max(1, len(view.pages)))
-    caption = f"#{select} {label(trace, select)}: {len(view.pages)} logical pages, {view.computed} tokens ({status_of(view)})"
+    caption = (
+        f"#{select} {label(trace, select)}: {len(view.pages)} logical pages, {view.computed} tokens ({status_of(view)})"
+    )
     drawing.text(left, HEAD + 8, caption, size=12, colour=INK, bold=True)
     row = [(left + logical * width, HEAD + 22.0, width - 2, 24.0) for logical in range(len(view.pages))]
     if not row:

@@ -68,7 +68,7 @@ def test_the_course_has_its_first_four_notebooks():
 
 
 def test_every_notebook_has_a_source():
-    assert NAMES == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    assert sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")) == NAMES
 
 
 def test_the_notebook_holds_the_cells_of_its_source(name):
@@ -154,7 +154,7 @@ def test_a_still_picture_stands_before_each_widget(notebook):
 
 
 def test_outputs_name_no_machine(notebook):
-    text = json.dumps([output for output in outputs(notebook)])
+    text = json.dumps(list(outputs(notebook)))
     assert not re.search(r"/(?:home|root|tmp|work|usr|Users|opt)/|0x[0-9a-f]{6,}|C:\\\\", text)
 
 
@@ -174,7 +174,7 @@ def test_a_chapter_has_its_parts(name, notebook):
         assert part in notebook.cells[0].source
     for part in ("## Pause and recall", "## Interview question", "(Avoid: ", "## Sketch from memory", "## Bridge"):
         assert part in text
-    assert 3 <= text.count("<b>Takeaway") and 4 <= text.count("### Try it") <= 7
+    assert text.count("<b>Takeaway") >= 3 and 4 <= text.count("### Try it") <= 7
     assert text.count("<details>") == text.count("</details>") == text.count("<summary>")
     assert text.count("<summary>Solution</summary>") == text.count("### Try it")
 

@@ -21,7 +21,7 @@ class Answers(NamedTuple):
 ANSWERS = {
     "00_start_here": {
         "pages_held": Answers("5", "4"),
-        "my_question": Answers("'Write a short poem about memory. Thanks!'", "'Write a short poem about memory. Thanks!'"),
+        "my_prediction": Answers("16", "32"),
         "max_tokens": Answers("5000", None),
         "other": Answers("LLM('smollm2-135m', page_size=4, num_pages=384, progress=False)", "llm"),
     },
@@ -52,9 +52,6 @@ ANSWERS = {
     },
 }
 
-#: The second blank of an exercise that has two lines of them.
-SECOND = {"my_prediction": Answers("16", "32")}
-
 BLANK = re.compile(r"^([\w, ]+) = \.\.\.(?:, \.\.\.)?(?=\s|$)", re.MULTILINE)
 BODY = re.compile(r"^    return None  # your line instead$", re.MULTILINE)
 
@@ -67,12 +64,9 @@ def asked(source: str) -> str | None:
     return re.search(r"^def (\w+)", source, re.MULTILINE)[1] if body else None
 
 
-def answered(source: str, name: str, answer: str, which: str) -> str:
+def answered(source: str, name: str, answer: str) -> str:
     source = BODY.sub(f"    return {answer}", source)
-    source = re.sub(rf"^{re.escape(name)} = \.\.\..*$", lambda _: f"{name} = {answer}", source, flags=re.MULTILINE)
-    for second, answers in SECOND.items():
-        source = source.replace(f"{second} = ...", f"{second} = {getattr(answers, which)}")
-    return source
+    return re.sub(rf"^{re.escape(name)} = \.\.\..*$", lambda _: f"{name} = {answer}", source, flags=re.MULTILINE)
 
 
 def printed(source: str, names: dict[str, Any]) -> str:
@@ -94,11 +88,11 @@ def test_exercises_can_be_solved_and_cannot_be_fooled(chapter, smollm2_path):
         if name is not None:
             met.append(name)
             right, wrong = ANSWERS[chapter][name]
-            text = printed(answered(cell.source, name, right, "right"), dict(names))
+            text = printed(answered(cell.source, name, right), dict(names))
             assert re.search(r"right|waste in each step|not answered yet", text), text
             if wrong is not None:
                 with pytest.raises(AssertionError, match=r"\w"):
-                    printed(answered(cell.source, name, wrong, "wrong"), dict(names))
+                    printed(answered(cell.source, name, wrong), dict(names))
         text = printed(cell.source, names)
         assert name is None or text.startswith("not ")
     assert met == list(ANSWERS[chapter])

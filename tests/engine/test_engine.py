@@ -258,6 +258,38 @@ def test_a_failed_step_ends_its_sequences_and_publishes_nothing(
     assert token_ids(llm.generate(prompts, GREEDY)) == expected
 
 
+def test_an_interrupt_in_the_middle_of_a_step_leaves_a_sound_engine(
+    tiny_model: LoadedModel, expected: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm = LLM(tiny_model, page_size=4)
+
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(llm.engine.runner, "attention", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            llm.generate(some_prompts(), GREEDY)
+    assert_nothing_is_left(llm)
+    assert token_ids(llm.generate(some_prompts(), GREEDY)) == expected
+
+
+def test_a_request_aborted_while_its_step_runs_gets_no_token_and_harms_nobody(
+    tiny_model: LoadedModel, expected: list[list[int]]
+) -> None:
+    llm = LLM(tiny_model, page_size=4)
+    sampler = llm.engine.sampler
+
+    def aborting(*args: object) -> object:
+        llm.engine.abort("withdrawn")
+        return sampler(*args)  # type: ignore[arg-type]
+
+    llm.engine.sampler = aborting  # type: ignore[assignment]
+    llm.engine.add_request(some_prompts()[1], GREEDY, request_id="withdrawn")
+    assert token_ids(llm.generate(some_prompts(), GREEDY)) == expected
+    assert_nothing_is_left(llm)
+
+
 def test_your_own_pool_cache_policy_and_attention_serve_the_model(
     tiny_model: LoadedModel, expected: list[list[int]]
 ) -> None:

@@ -14,9 +14,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from pagedlab_kernels.paged_decode import merge_kernel, paged_decode_kernel, tile_tokens
+from pagedlab_kernels.paged_decode import decode_constants, merge_kernel, paged_decode_kernel
 
 TORCH = {"fp32": torch.float32, "bf16": torch.bfloat16}
+ALIGNED = [["tt.divisibility", 16]]  #: what Triton finds out about tensors by itself
 
 
 def decode_source(dtype: str, head_dim: int, group: int, page_size: int) -> ASTSource:
@@ -24,23 +25,16 @@ def decode_source(dtype: str, head_dim: int, group: int, page_size: int) -> ASTS
     types = [f"*{dtype}", f"*{dtype}", "*i32", "*i32", "*fp32", "*fp32"]
     signature = {f"{name}_ptr": kind for name, kind in zip(names, types, strict=True)}
     signature |= {"scale": "fp32", "value_offset": "i64", "table_stride": "i32", "num_splits": "i32"}
-    constants = {
-        "GROUP": group,
-        "HEAD_DIM": head_dim,
-        "PAGE_SIZE": page_size,
-        "TILE": tile_tokens(head_dim, TORCH[dtype]),
-        "GROUP_PADDED": 16,
-        "DIM_PADDED": head_dim,
-        "WIDEN": False,
-    }
-    aligned = {(i,): [["tt.divisibility", 16]] for i in range(6)}
+    constants = {**decode_constants(group, head_dim, page_size, TORCH[dtype]), "WIDEN": False}
+    aligned = {(i,): ALIGNED for i in range(6)}
     return ASTSource(paged_decode_kernel, signature | dict.fromkeys(constants, "constexpr"), constants, aligned)
 
 
-def merge_source(head_dim: int) -> ASTSource:
+def merge_source(head_dim: int, splits: int) -> ASTSource:
     signature = {"partial_ptr": "*fp32", "lse_ptr": "*fp32", "out_ptr": "*bf16", "num_splits": "i32"}
-    constants = {"HEAD_DIM": head_dim, "SPLITS_PADDED": 16, "DIM_PADDED": head_dim}
-    return ASTSource(merge_kernel, signature | dict.fromkeys(constants, "constexpr"), constants)
+    constants = {"HEAD_DIM": head_dim, "SPLITS_PADDED": splits, "DIM_PADDED": head_dim}
+    aligned = {(i,): ALIGNED for i in range(3)}
+    return ASTSource(merge_kernel, signature | dict.fromkeys(constants, "constexpr"), constants, aligned)
 
 
 def resources(cubin: bytes) -> dict[str, int]:
@@ -58,19 +52,18 @@ def resources(cubin: bytes) -> dict[str, int]:
 
 
 def main() -> None:
+    sources = {f"decode {dtype} {dim}": decode_source(dtype, dim, 4, 16) for dtype in TORCH for dim in HEAD_DIMS}
+    sources |= {"decode bf16 64, group 3, page 1": decode_source("bf16", 64, 3, 1), "merge": merge_source(256, 64)}
     report = []
     for capability in (80, 90):
-        target = GPUTarget("cuda", capability, 32)
-        kernels = {f"decode {d} {dim}": decode_source(d, dim, g, 16) for d, dim, g in CASES}
-        kernels |= {"merge 128": merge_source(128)}
-        for name, source in kernels.items():
-            compiled = triton.compile(source, target=target)
+        for name, source in sources.items():
+            compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
             cost = resources(compiled.asm["cubin"]) | {"shared": compiled.metadata.shared}
             report.append({"target": f"sm_{capability}", "kernel": name} | cost)
     print(json.dumps(report))
 
 
-CASES = [("bf16", 64, 3), ("bf16", 128, 4), ("fp32", 64, 3)]
+HEAD_DIMS = (64, 80, 96, 128, 256)
 
 if __name__ == "__main__":
     main()

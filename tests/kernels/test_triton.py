@@ -36,7 +36,6 @@ def test_the_kernels_compile_for_gpus_that_are_not_here_without_spilling() -> No
     report = json.loads(done.stdout)
     assert {entry["target"] for entry in report} == {"sm_80", "sm_90"}
     for entry in report:
-        print(entry)
         assert entry["stack"] == 0, f"registers spill: {entry}"
         assert 0 < entry["registers"] <= 255
         assert entry["shared"] <= 160 * 1024
@@ -51,3 +50,15 @@ def test_triton_without_a_gpu_says_how_to_interpret_it() -> None:
     )
     done = in_a_child("-c", program, TRITON_INTERPRET="0")
     assert "KernelUnavailable" in done.stdout and "TRITON_INTERPRET=1" in done.stdout
+
+
+def test_an_interpreter_that_is_chosen_too_late_is_refused_with_the_reason() -> None:
+    program = (
+        "import os, triton\n"
+        "os.environ['TRITON_INTERPRET'] = '1'\n"
+        "from pagedlab_kernels import get_attention\n"
+        "try: get_attention('triton')\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    done = in_a_child("-c", program, TRITON_INTERPRET="0")
+    assert "KernelUnavailable" in done.stdout and "imported before" in done.stdout

@@ -16,8 +16,9 @@ from tests.memory.world import Choose, Setup, World
 
 #: How often each rule is tried, beside the others.
 WEIGHTS = {
-    World.admit: 20, World.extend: 24, World.compute: 20, World.publish: 16, World.release: 15, World.fork: 2,
-    World.write_after_fork: 2, World.fail: 2, World.retract: 2, World.press: 1, World.reset: 1, World.misuse: 1,
+    World.admit: 20, World.extend: 24, World.compute: 18, World.publish: 14, World.release: 12, World.serve: 4,
+    World.fork: 2, World.write_after_fork: 2, World.fail: 2, World.retract: 3, World.press: 1, World.reset: 1,
+    World.misuse: 1,
 }  # fmt: skip
 
 

@@ -40,6 +40,10 @@ class CacheManagerMachine(RuleBasedStateMachine):
         self.world.compute(drawing(data))
 
     @rule(data=st.data())
+    def serve(self, data: st.DataObject) -> None:
+        self.world.serve(drawing(data))
+
+    @rule(data=st.data())
     def fail(self, data: st.DataObject) -> None:
         self.world.fail(drawing(data))
 
@@ -78,7 +82,7 @@ def drawing(data: st.DataObject) -> Choose:
 
 TestCacheManager = CacheManagerMachine.TestCase
 TestCacheManager.settings = settings(
-    max_examples=150,
+    max_examples=200,
     stateful_step_count=50,
     deadline=None,
     derandomize=True,

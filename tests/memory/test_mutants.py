@@ -49,7 +49,7 @@ def first_failure(root: Path) -> str | None:
     for command in COMMANDS:
         process = [sys.executable, *command.split()]
         try:
-            done = subprocess.run(process, cwd=root, env=environment, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(process, cwd=root, env=environment, capture_output=True, text=True, timeout=200)
         except subprocess.TimeoutExpired:
             return "it never ends"
         if done.returncode:

@@ -342,18 +342,23 @@ def test_a_failed_step_leaves_nothing_that_could_be_hit(page_size: int) -> None:
 
 @page_sizes
 def test_a_sequence_goes_on_after_others_gave_up_the_pages_it_shares(page_size: int) -> None:
-    """Behaviour 8: the survivor's next page hangs on nothing that can be found; it must become findable, or go."""
+    """Behaviour 8: where the survivor goes on from, nothing could be found any more; its own pages must be, and go."""
     manager = make_manager(4, page_size)
-    serve(manager, 0, [A] * page_size + [B])
-    serve(manager, 1, [A] * 2 * page_size)
+    serve(manager, 0, [A] * page_size)
+    assert manager.admit(1, [A] * page_size + [B]).num_hit == page_size
     manager.release(0, valid_tokens=0)
     manager.check()
-    tokens = [A] * 3 * page_size
+    assert not published(manager)
+    tokens = [A] * page_size + [B] * 2 * page_size
     manager.extend(1, len(tokens))
     manager.publish(1, tokens, len(tokens))
     manager.check()
+    assert published(manager) == set(pages_of(manager, 1)[1:])
     assert manager.lookup([*tokens, C]) == 0, "the first page was given up, and a hit begins there"
     leave(manager, 1)
-    serve(manager, 2, [C] * 4 * page_size)
+    serve(manager, 2, [A] * page_size)
+    assert manager.lookup([*tokens, C]) == 3 * page_size, "it was computed again, and its like goes on as before"
     leave(manager, 2)
+    serve(manager, 3, [C] * 4 * page_size)
+    leave(manager, 3)
     assert manager.lookup([C] * 4 * page_size + [A]) == 4 * page_size

@@ -56,13 +56,3 @@ def test_positions_outside_the_sequence_are_refused(table: PageTable) -> None:
     for start, stop in ((-1, 0), (0, end + 1), (end + 1, end), (1, 0)):
         with pytest.raises(IndexError):
             table.slots(start, stop)
-
-
-@given(tables())
-def test_a_fork_names_the_same_pages_and_goes_its_own_way(table: PageTable) -> None:
-    fork = table.fork()
-    assert (fork.pages, fork.num_tokens, fork.page_size) == (table.pages, table.num_tokens, table.page_size)
-    fork.pages.append(100)
-    fork.num_tokens += 1
-    assert 100 not in table.pages
-    assert table.num_tokens == fork.num_tokens - 1

@@ -89,6 +89,15 @@ class World:
     def compute(self, choose: Choose) -> None:
         self._compute()
 
+    def serve(self, choose: Choose) -> None:
+        """One request from beginning to end: what it published may be hit from now on."""
+        salt, tokens = self._prompt(choose)
+        name = self._new_name()
+        if self._admit(name, tokens, None, salt):
+            self._publish(name, len(tokens))
+            self._compute()
+            self._release(name, None, FinishCode.LENGTH)
+
     def fail(self, choose: Choose) -> None:
         """The step fails: everyone in it ends, and what they were to fill is forgotten."""
         outside = self._outside_step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +18,6 @@ def findings() -> dict[str, doctor.Finding]:
 
 
 def run_doctor(**environment: str) -> subprocess.CompletedProcess[str]:
-    import os
-
     return subprocess.run(
         [sys.executable, "-m", "pagedlab", "doctor"], capture_output=True, text=True, env=os.environ | environment
     )

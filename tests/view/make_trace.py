@@ -15,7 +15,7 @@ from pagedlab.scheduling.sampling import SamplingParams
 from pagedlab.scheduling.scheduler import Limits, Scheduler
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-WORDS = [" the", " page", " of", " a", " model", "\n", " é", " 漢", "</script>", HOSTILE, " keys", " and", " values", "."]
+WORDS = [" the", " page", " of", " a", " model", "\n", " é", " 漢", "</script>", HOSTILE, " keys", " values", "."]
 
 
 def piece(token: int) -> str:

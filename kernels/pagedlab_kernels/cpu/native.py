@@ -27,8 +27,8 @@ class Attention(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("q", "k", "v", "out", "tables", "query_start", "context_lens")),
-        *((name, ctypes.c_int64) for name in ("table_stride", "num_sequences", "num_heads")),
-        *((name, ctypes.c_int64) for name in ("num_kv_heads", "head_dim", "page_size")),
+        *((name, ctypes.c_int64) for name in ("table_stride", "max_pages", "num_tokens", "num_sequences")),
+        *((name, ctypes.c_int64) for name in ("num_heads", "num_kv_heads", "head_dim", "page_size", "num_pages")),
         ("scale", ctypes.c_float),
     )
 
@@ -72,7 +72,7 @@ def find_compiler() -> str | None:
 
 def build(compiler: str) -> Path:
     """Compile into the cache, unless it is there. Raises CalledProcessError with the compiler's words in stderr."""
-    key = "\0".join([_SOURCE.read_text(), compiler, *_FLAGS, platform.machine(), _processor()])
+    key = "\0".join([_SOURCE.read_text(encoding="utf-8"), compiler, *_FLAGS, platform.machine(), _processor()])
     library = _cache_folder() / f"paged_attention-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)
@@ -95,5 +95,11 @@ def _processor() -> str:
     if not cpuinfo.exists():
         return platform.processor()
     return "".join(
-        sorted({line for line in cpuinfo.read_text().splitlines() if line.startswith(("model name", "flags"))})
+        sorted(
+            {
+                line
+                for line in cpuinfo.read_text(encoding="utf-8").splitlines()
+                if line.startswith(("model name", "flags"))
+            }
+        )
     )

@@ -10,21 +10,36 @@
  * large page or span many small ones.
  *
  * What must move: 2 * 4 * D bytes a token and KV head. With G = 3 query heads a token costs 4 * 3 * D FLOPs for them:
- * decode is bound by memory, and the inner loops only have to keep up with it. When there are fewer items than threads
- * can use, contexts are split, and the parts are merged by their sums (split-KV, as in Flash-Decoding).
+ * decode is bound by memory. The processor guesses what is read next only as far as a run of addresses goes, and pages
+ * end such runs early: so each tile asks for the memory of the next one, which the page table knows.
+ *
+ * Prefill is bound by arithmetic: two products of small matrices, scores = Q K^T and out = W V. In both, a value of the
+ * left matrix is multiplied with a row of the right one (`product`); K^T is made by transposing a tile of keys, which
+ * pays when many query vectors use it. For the few of a decode row, keys are read as they lie (`dot_products`).
+ *
+ * When there are fewer items than threads can use, contexts are split, and the parts are merged by their sums
+ * (split-KV, as in Flash-Decoding).
  *
  * The vector type is GCC's and Clang's own: the compiler lowers it to whatever the machine has.
  */
 #include <math.h>
-#include <omp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TILE 32    /* tokens handled at a time: a multiple of LANES */
-#define LANES 8    /* floats in a vector */
-#define ROWS 16    /* query rows of one work item */
-#define VECTORS 4  /* query vectors that share registers in the inner loops */
+#define TILE 32        /* tokens handled at a time: a multiple of 4 * LANES */
+#ifdef __AVX__
+#define LANES 8        /* floats in a vector: what the machine has, since compilers split longer ones badly */
+#else
+#define LANES 4
+#endif
+#define ROWS 16        /* query rows of one work item */
+#define VECTORS 6      /* query vectors that share registers in the inner loops */
+#define CACHE_LINE 16  /* floats */
+#define MANY 16        /* query vectors from which transposing a tile of keys pays */
+#define WIDEST 256     /* the largest head_dim whose keys are transposed */
+
+#define INLINE static inline __attribute__((always_inline))
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
@@ -33,14 +48,22 @@ typedef float loose_vec __attribute__((vector_size(4 * LANES), aligned(4), may_a
 typedef struct {
     const float *q, *k, *v; /* q [T, H, D]; k and v [N, Hkv, P, D] */
     float *out;             /* [T, H, D] */
-    const int32_t *tables, *query_start, *context_lens;
-    int64_t table_stride, num_sequences, num_heads, num_kv_heads, head_dim, page_size;
+    const int32_t *tables, *query_start, *context_lens; /* [B, max_pages], [B + 1], [B] */
+    int64_t table_stride, max_pages, num_tokens, num_sequences, num_heads, num_kv_heads, head_dim, page_size, num_pages;
     float scale;
 } Attention;
+
+enum { DONE, NO_MEMORY, BAD_ROWS, BAD_CONTEXT, BAD_PAGE }; /* what paged_attention returns; attention.py says it in words */
 
 typedef struct {
     int64_t sequence, kv_head, first_row, last_row; /* rows of q */
 } Item;
+
+/* Where the keys and values of some tokens lie. Pointers past the last token repeat it, so that they may be followed. */
+typedef struct {
+    const float *keys[TILE], *values[TILE];
+    int tokens;
+} Tile;
 
 /* What is known of up to `room` query vectors after some of their tokens; acc is not divided by sum yet. */
 typedef struct {
@@ -54,19 +77,26 @@ static inline Partial partial_at(float *memory, int64_t index, int64_t room, int
     return (Partial){at, at + room, at + 2 * room};
 }
 
-static inline vec load(const float *p) { return *(const loose_vec *)p; }
-static inline void store(float *p, vec x) { *(loose_vec *)p = x; }
-static inline vec splat(float x) { return (vec){x, x, x, x, x, x, x, x}; }
+INLINE vec load(const float *p) { return *(const loose_vec *)p; }
+INLINE void store(float *p, vec x) { *(loose_vec *)p = x; }
+INLINE vec splat(float x) { return x - (vec){0}; }
+INLINE vec choose(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
+INLINE float total(vec x) {
+    float halves[LANES];
+    for (int i = 0; i < LANES; i++) halves[i] = x[i];
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) halves[i] += halves[i + half];
+    return halves[0];
+}
 
-static inline float total(vec x) {
-    return ((x[0] + x[4]) + (x[1] + x[5])) + ((x[2] + x[6]) + (x[3] + x[7]));
+INLINE void ask_for(const float *p, int floats) {
+    for (int i = 0; i < floats; i += CACHE_LINE) __builtin_prefetch(p + i);
 }
 
 /* exp(x) for x <= 0, to 2 units in the last place: 2^n * p(r), with p the polynomial of Cephes' expf. */
-static inline vec exp_vec(vec x) {
-    const ivec in_range = x > splat(-87.0f);
-    x = (vec)((in_range & (ivec)x) | (~in_range & (ivec)splat(-87.0f)));
-    const vec shifted = x * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: rounds to an integer in the low bits */
+INLINE vec exp_vec(vec x) {
+    const ivec vanishes = x < splat(-87.0f);
+    const vec shifted = choose(vanishes, splat(0), x) * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: rounds to an integer */
     const vec n = shifted - 12582912.0f;
     const vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     vec p = splat(1.9875691500e-4f);
@@ -77,127 +107,172 @@ static inline vec exp_vec(vec x) {
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
     const vec power = (vec)((__builtin_convertvector(n, ivec) + 127) << 23);
-    return (vec)(in_range & (ivec)(p * power));
+    return choose(vanishes, splat(0), p * power);
 }
 
-/* scores[m][t] = q[m] . keys[t], for `count` query vectors and `tokens` tokens, two tokens at a time. */
-static inline __attribute__((always_inline)) void dot_products(
-    const int count, const float *const *q, const float *const *keys, int tokens, int dim, float scores[][TILE]) {
-    for (int t = 0; t < tokens; t += 2) {
-        const float *k0 = keys[t], *k1 = keys[t + 1 < tokens ? t + 1 : t];
-        vec s0[VECTORS], s1[VECTORS];
-        for (int m = 0; m < count; m++) s0[m] = s1[m] = splat(0);
+/* Sums fill the registers: the fewer query vectors there are, the more tokens, or vectors of columns, go beside them. */
+INLINE int beside(int count) { return count <= VECTORS / 2 ? 4 : 2; }
+
+/* scores[m][t] = q[m] . keys[t], for `count` query vectors. Asks for the keys of the next tile. */
+INLINE void dot_products(const int count, const float *const *q, const Tile *tile, const Tile *next, int dim,
+                         float scores[][TILE]) {
+    for (int t = 0; t < tile->tokens; t += beside(count)) {
+        const float *const *keys = tile->keys + t;
+        vec sums[VECTORS][4];
+        for (int m = 0; m < count; m++)
+            for (int i = 0; i < beside(count); i++) sums[m][i] = splat(0);
+        if (next)
+            for (int i = 0; i < beside(count); i++) ask_for(next->keys[t + i], dim);
         int d = 0;
-        for (; d + LANES <= dim; d += LANES) {
-            const vec a = load(k0 + d), b = load(k1 + d);
-            for (int m = 0; m < count; m++) {
-                const vec x = load(q[m] + d);
-                s0[m] += x * a;
-                s1[m] += x * b;
+        for (; d + LANES <= dim; d += LANES)
+            for (int m = 0; m < count; m++)
+                for (int i = 0; i < beside(count); i++) sums[m][i] += load(q[m] + d) * load(keys[i] + d);
+        for (int m = 0; m < count; m++)
+            for (int i = 0; i < beside(count); i++) {
+                float score = total(sums[m][i]);
+                for (int rest = d; rest < dim; rest++) score += q[m][rest] * keys[i][rest];
+                scores[m][t + i] = score;
             }
-        }
-        for (int m = 0; m < count; m++) {
-            float x0 = total(s0[m]), x1 = total(s1[m]);
-            for (int rest = d; rest < dim; rest++) {
-                x0 += q[m][rest] * k0[rest];
-                x1 += q[m][rest] * k1[rest];
-            }
-            scores[m][t] = x0;
-            if (t + 1 < tokens) scores[m][t + 1] = x1;
-        }
     }
 }
 
-/* acc[m] = acc[m] * rescale[m] + sum over t of weights[m][t] * values[t], two vectors of D at a time. */
-static inline __attribute__((always_inline)) void weighted_sums(
-    const int count, float weights[][TILE], const float *rescale, const float *const *values, int tokens, int dim,
-    float *const *acc) {
-    int d = 0;
-    for (; d + 2 * LANES <= dim; d += 2 * LANES) {
-        vec a[VECTORS], b[VECTORS];
-        for (int m = 0; m < count; m++) {
-            a[m] = load(acc[m] + d) * rescale[m];
-            b[m] = load(acc[m] + d + LANES) * rescale[m];
-        }
-        for (int t = 0; t < tokens; t++) {
-            const vec v0 = load(values[t] + d), v1 = load(values[t] + d + LANES);
-            for (int m = 0; m < count; m++) {
-                a[m] += v0 * weights[m][t];
-                b[m] += v1 * weights[m][t];
-            }
-        }
-        for (int m = 0; m < count; m++) {
-            store(acc[m] + d, a[m]);
-            store(acc[m] + d + LANES, b[m]);
-        }
+/* out[m] = out[m] * rescale[m] + sum over i of left[m][i] * right[i], in `wide` vectors of columns from column `at` on.
+ * Without rescale, out starts at zero. Asks for the same columns of the next right matrix, if it is given. */
+INLINE void product_columns(const int count, const int wide, const float *const *left, const float *const *right,
+                            int depth, int at, const float *rescale, const float *const *next, float *const *out) {
+    vec sums[VECTORS][4];
+    if (next)
+        for (int i = 0; i < depth; i++) ask_for(next[i] + at, wide * LANES);
+    for (int m = 0; m < count; m++)
+        for (int w = 0; w < wide; w++)
+            sums[m][w] = rescale ? load(out[m] + at + w * LANES) * rescale[m] : splat(0);
+    for (int i = 0; i < depth; i++) {
+        vec row[4];
+        for (int w = 0; w < wide; w++) row[w] = load(right[i] + at + w * LANES);
+        for (int m = 0; m < count; m++)
+            for (int w = 0; w < wide; w++) sums[m][w] += row[w] * left[m][i];
     }
-    for (; d < dim; d++)
+    for (int m = 0; m < count; m++)
+        for (int w = 0; w < wide; w++) store(out[m] + at + w * LANES, sums[m][w]);
+}
+
+/* The same for all columns. */
+INLINE void product(const int count, const float *const *left, const float *const *right, int depth, int columns,
+                    const float *rescale, const float *const *next, float *const *out) {
+    const int wide = beside(count);
+    int at = 0;
+    for (; at + wide * LANES <= columns; at += wide * LANES)
+        product_columns(count, wide, left, right, depth, at, rescale, next, out);
+    for (; at + LANES <= columns; at += LANES)
+        product_columns(count, 1, left, right, depth, at, rescale, next, out);
+    for (; at < columns; at++)
         for (int m = 0; m < count; m++) {
-            float a = acc[m][d] * rescale[m];
-            for (int t = 0; t < tokens; t++) a += weights[m][t] * values[t][d];
-            acc[m][d] = a;
+            float sum = rescale ? out[m][at] * rescale[m] : 0;
+            for (int i = 0; i < depth; i++) sum += left[m][i] * right[i][at];
+            out[m][at] = sum;
         }
 }
 
 /* Turn scores into weights relative to the new maximum; a token past `visible` weighs nothing. Returns the rescaling. */
-static inline float softmax_step(float *scores, int tokens, int visible, float scale, float *max, float *sum) {
-    float largest = *max;
-    for (int t = 0; t < tokens; t++) {
-        scores[t] = t < visible ? scores[t] * scale : -INFINITY;
-        if (scores[t] > largest) largest = scores[t];
+INLINE float softmax_step(float *scores, int tokens, int visible, float scale, float *max, float *sum) {
+    ivec lane;
+    for (int i = 0; i < LANES; i++) lane[i] = i;
+    vec tops = splat(*max);
+    for (int t = 0; t < tokens; t += LANES) {
+        const vec score = choose(lane + t < visible, load(scores + t) * scale, splat(-INFINITY));
+        store(scores + t, score);
+        tops = choose(score > tops, score, tops);
     }
-    for (int t = tokens; t % LANES; t++) scores[t] = -INFINITY;
+    float largest = tops[0];
+    for (int i = 1; i < LANES; i++)
+        if (tops[i] > largest) largest = tops[i];
     vec mass = splat(0);
     for (int t = 0; t < tokens; t += LANES) {
         const vec weight = exp_vec(load(scores + t) - largest);
         store(scores + t, weight);
         mass += weight;
     }
-    const float rescale = expf(*max - largest);
+    const float rescale = largest > *max ? expf(*max - largest) : 1;
     *sum = *sum * rescale + total(mass);
     *max = largest;
     return rescale;
 }
 
 /* One tile for `count` <= VECTORS query vectors; `visible[m]` of its tokens may be seen by vector m. */
-static inline __attribute__((always_inline)) void attend_block(
-    const int count, const float *const *q, const float *const *keys, const float *const *values, int tokens, int dim,
-    float scale, const int *visible, float *const *acc, float *max, float *sum) {
-    float scores[VECTORS][TILE], rescale[VECTORS];
-    dot_products(count, q, keys, tokens, dim, scores);
-    for (int m = 0; m < count; m++) rescale[m] = softmax_step(scores[m], tokens, visible[m], scale, max + m, sum + m);
-    weighted_sums(count, scores, rescale, values, tokens, dim, acc);
+INLINE void attend_block(const int count, const float *const *q, const Tile *tile, const Tile *next,
+                         const float *const *transposed, int dim, float scale, const int *visible, float *const *acc,
+                         float *max, float *sum) {
+    float scores[VECTORS][TILE], *rows[VECTORS], rescale[VECTORS];
+    for (int m = 0; m < count; m++) rows[m] = scores[m];
+    if (transposed)
+        product(count, q, transposed, dim, TILE, NULL, NULL, rows);
+    else
+        dot_products(count, q, tile, next, dim, scores);
+    for (int m = 0; m < count; m++)
+        rescale[m] = softmax_step(scores[m], tile->tokens, visible[m], scale, max + m, sum + m);
+    product(count, (const float *const *)rows, tile->values, tile->tokens, dim, rescale, next ? next->values : NULL, acc);
+}
+
+static void locate(const Attention *a, Item item, int64_t start, int64_t last, Tile *tile) {
+    const int32_t *table = a->tables + item.sequence * a->table_stride;
+    int64_t page = start / a->page_size, offset = start % a->page_size;
+    tile->tokens = (int)(last - start < TILE ? last - start : TILE);
+    for (int t = 0; t < tile->tokens; t++) {
+        const int64_t slot = (table[page] * a->num_kv_heads + item.kv_head) * a->page_size + offset;
+        tile->keys[t] = a->k + slot * a->head_dim;
+        tile->values[t] = a->v + slot * a->head_dim;
+        if (++offset == a->page_size) {
+            offset = 0;
+            page++;
+        }
+    }
+    for (int t = tile->tokens; t < TILE; t++) {
+        tile->keys[t] = tile->keys[t - 1];
+        tile->values[t] = tile->values[t - 1];
+    }
+}
+
+/* columns[d][t] = keys[t][d]. Asks for the keys of the next tile. */
+static void transpose(const Tile *tile, const Tile *next, int dim, float columns[][TILE]) {
+    for (int t = 0; t < TILE; t += LANES) {
+        const float *const *k = tile->keys + t;
+        if (next)
+            for (int i = 0; i < LANES; i++) ask_for(next->keys[t + i], dim);
+        for (int d = 0; d < dim; d++)
+            for (int i = 0; i < LANES; i++) columns[d][t + i] = k[i][d];
+    }
 }
 
 /* Tokens first to last of one item's context, for all its query vectors. */
 static void attend(const Attention *a, Item item, int64_t first, int64_t last, Partial partial) {
-    const int64_t dim = a->head_dim, group = a->num_heads / a->num_kv_heads, size = a->page_size;
-    const int64_t count = (item.last_row - item.first_row) * group;
+    const int64_t group = a->num_heads / a->num_kv_heads, count = (item.last_row - item.first_row) * group;
     const int64_t context = a->context_lens[item.sequence], end_row = a->query_start[item.sequence + 1];
-    const int32_t *table = a->tables + item.sequence * a->table_stride;
+    const int dim = (int)a->head_dim;
     memset(partial.acc, 0, sizeof(float) * (size_t)(count * dim));
     for (int64_t m = 0; m < count; m++) {
         partial.max[m] = -INFINITY;
         partial.sum[m] = 0;
     }
-    int64_t page = first / size, offset = first % size;
+    if (first >= last) return;
+
+    float columns[WIDEST][TILE];
+    const float *column[WIDEST], *const *transposed = count >= MANY && dim <= WIDEST ? column : NULL;
+    if (transposed)
+        for (int d = 0; d < dim; d++) column[d] = columns[d];
+    Tile tiles[2], *tile = tiles, *spare = tiles + 1;
+    locate(a, item, first, last, tile);
     for (int64_t start = first; start < last; start += TILE) {
-        const float *keys[TILE], *values[TILE];
-        const int tokens = (int)(last - start < TILE ? last - start : TILE);
-        for (int t = 0; t < tokens; t++) {
-            const int64_t at = ((table[page] * a->num_kv_heads + item.kv_head) * size + offset) * dim;
-            keys[t] = a->k + at;
-            values[t] = a->v + at;
-            if (++offset == size) {
-                offset = 0;
-                page++;
-            }
+        const Tile *next = NULL;
+        if (start + TILE < last) {
+            locate(a, item, start + TILE, last, spare);
+            next = spare;
         }
+        if (transposed) transpose(tile, next, dim, columns);
         /* The last row of a sequence sees its whole context, each row above it one token less. */
         const int64_t hidden = start - context + end_row - item.first_row; /* rows that see nothing of this tile */
         for (int64_t m = hidden > 0 ? hidden * group : 0; m < count; m += VECTORS) {
             const float *q[VECTORS];
-            float *acc[VECTORS];
+            float *acc[VECTORS], *max = partial.max + m, *sum = partial.sum + m;
             int visible[VECTORS];
             const int used = (int)(count - m < VECTORS ? count - m : VECTORS);
             for (int i = 0; i < used; i++) {
@@ -205,17 +280,23 @@ static void attend(const Attention *a, Item item, int64_t first, int64_t last, P
                 const int64_t seen = context - (end_row - 1 - row) - start;
                 q[i] = a->q + (row * a->num_heads + item.kv_head * group + (m + i) % group) * dim;
                 acc[i] = partial.acc + (m + i) * dim;
-                visible[i] = (int)(seen < tokens ? seen : tokens);
+                visible[i] = (int)(seen < tile->tokens ? seen : tile->tokens);
             }
-            float *max = partial.max + m, *sum = partial.sum + m;
-            const int d = (int)dim;
-            switch (used) { /* so that the compiler sees the count and keeps all vectors in registers */
-                case 4: attend_block(4, q, keys, values, tokens, d, a->scale, visible, acc, max, sum); break;
-                case 3: attend_block(3, q, keys, values, tokens, d, a->scale, visible, acc, max, sum); break;
-                case 2: attend_block(2, q, keys, values, tokens, d, a->scale, visible, acc, max, sum); break;
-                default: attend_block(1, q, keys, values, tokens, d, a->scale, visible, acc, max, sum);
+#define BLOCK(n) attend_block(n, q, tile, next, transposed, dim, a->scale, visible, acc, max, sum)
+            switch (used) { /* so that the compiler sees the count and keeps all sums in registers */
+                case 6: BLOCK(6); break;
+                case 5: BLOCK(5); break;
+                case 4: BLOCK(4); break;
+                case 3: BLOCK(3); break;
+                case 2: BLOCK(2); break;
+                default: BLOCK(1);
             }
+#undef BLOCK
+            next = NULL; /* asked for once */
         }
+        Tile *done = tile;
+        tile = spare;
+        spare = done;
     }
 }
 
@@ -231,36 +312,56 @@ static void finish(const Attention *a, Item item, float *memory, int64_t first_p
                 sum *= expf(max - part.max[m]);
                 max = part.max[m];
             }
-            if (part.sum[m] > 0) sum += part.sum[m] * expf(part.max[m] - max);
+            if (part.sum[m] != 0) sum += part.sum[m] * expf(part.max[m] - max);
         }
         memset(out, 0, sizeof(float) * (size_t)dim);
         for (int64_t i = 0; i < num_parts; i++) {
             const Partial part = partial_at(memory, first_part + i, room, dim);
-            const float weight = part.sum[m] > 0 ? expf(part.max[m] - max) / sum : 0;
+            if (part.sum[m] == 0) continue;
+            const float weight = expf(part.max[m] - max) / sum;
             for (int64_t d = 0; d < dim; d++) out[d] += weight * part.acc[m * dim + d];
         }
     }
 }
 
-/* Returns 0, or 1 when memory for partial results cannot be had. */
-int paged_attention(const Attention *a, int num_threads) {
-    int64_t num_items = 0, longest = 0;
+/* A number that leads outside a tensor is refused before it is followed. */
+static int check(const Attention *a) {
+    if (a->query_start[0] != 0 || a->query_start[a->num_sequences] != a->num_tokens) return BAD_ROWS;
     for (int64_t s = 0; s < a->num_sequences; s++) {
-        num_items += (a->query_start[s + 1] - a->query_start[s] + ROWS - 1) / ROWS * a->num_kv_heads;
+        const int64_t rows = (int64_t)a->query_start[s + 1] - a->query_start[s], context = a->context_lens[s];
+        const int64_t pages = (context + a->page_size - 1) / a->page_size;
+        if (rows < 0) return BAD_ROWS;
+        if (context < rows || pages > a->max_pages) return BAD_CONTEXT;
+        for (int64_t page = 0; page < pages; page++) {
+            const int32_t physical = a->tables[s * a->table_stride + page];
+            if (physical < 0 || physical >= a->num_pages) return BAD_PAGE;
+        }
+    }
+    return DONE;
+}
+
+int paged_attention(const Attention *a, int num_threads) {
+    const int fault = check(a);
+    if (fault) return fault;
+    int64_t num_items = 0, longest = 0, most_rows = 0;
+    for (int64_t s = 0; s < a->num_sequences; s++) {
+        const int64_t rows = a->query_start[s + 1] - a->query_start[s];
+        num_items += (rows + ROWS - 1) / ROWS * a->num_kv_heads;
+        if (rows > most_rows) most_rows = rows;
         if (a->context_lens[s] > longest) longest = a->context_lens[s];
     }
-    if (num_items == 0) return 0;
+    if (num_items == 0) return DONE;
     int64_t num_parts = (4 * num_threads + num_items - 1) / num_items;
     if (num_parts > longest / 256) num_parts = longest / 256;
     if (num_threads == 1 || num_parts < 1) num_parts = 1;
 
-    const int64_t room = ROWS * (a->num_heads / a->num_kv_heads);
+    const int64_t room = (most_rows < ROWS ? most_rows : ROWS) * (a->num_heads / a->num_kv_heads);
     Item *items = malloc(sizeof(Item) * (size_t)num_items);
     float *memory = malloc(sizeof(float) * (size_t)(num_items * num_parts * room * (2 + a->head_dim)));
     if (!items || !memory) {
         free(items);
         free(memory);
-        return 1;
+        return NO_MEMORY;
     }
     int64_t made = 0;
     for (int64_t s = 0; s < a->num_sequences; s++) {
@@ -287,5 +388,5 @@ int paged_attention(const Attention *a, int num_threads) {
     }
     free(items);
     free(memory);
-    return 0;
+    return DONE;
 }

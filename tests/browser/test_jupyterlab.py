@@ -1,0 +1,76 @@
+"""Notebook 00 in real JupyterLab: it runs, its live page map draws, moves and explains, and text stays text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+#: What JupyterLab itself says on its console now and then, and what a page without a network says.
+NOT_OURS = ("Failed to load resource", "favicon", "WebSocket", "ServiceWorker", "deprecated", "net::ERR")
+
+
+@pytest.mark.timeout(600)
+def test_notebook_00_runs_and_its_page_map_is_alive(
+    page: Page, jupyterlab: tuple[str, Path], screenshot: Callable[[Page, str], None]
+) -> None:
+    address, _ = jupyterlab
+    page.goto(f"{address}/lab/tree/00_start_here.ipynb")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
+    page.wait_for_selector("[data-status='idle'], .jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=120_000)
+    run_all(page)
+
+    live_map = page.locator(".jp-OutputArea .plm").first
+    live_map.wait_for(timeout=300_000)
+    wait_until_idle(page)
+    assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    live_map.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    screenshot(page, "notebook 00")
+    last = int(live_map.get_attribute("data-frame") or "")
+    assert last > 10, "the map followed the run"
+
+    slider = live_map.get_by_role("slider", name="Step")
+    middle = last // 2
+    slider.fill(str(middle))
+    page.wait_for_selector(f'.plm[data-frame="{middle}"]')
+    assert int(live_map.get_attribute("data-used") or "") > 0
+    slider.press("ArrowRight")  # JupyterLab would take an arrow key for one of its own
+    page.wait_for_selector(f'.plm[data-frame="{middle + 1}"]')
+
+    box = live_map.locator("canvas.plm-pages").bounding_box()
+    assert box is not None
+    tooltip = live_map.locator(".plm-tooltip")
+    for x in range(60, int(box["width"]), 12):
+        page.mouse.move(box["x"] + x, box["y"] + box["height"] - 20)
+        if tooltip.is_visible():
+            break
+    assert "Page" in tooltip.inner_text()
+    live_map.locator(".plm-row").first.click()
+    page.wait_for_timeout(300)
+    assert live_map.get_attribute("data-selected") != "-1"
+    screenshot(page, "notebook 00, a sequence selected")
+
+    assert "onerror" in page.locator(".jp-Notebook").inner_text(), "the hostile text is there, as text"
+    assert page.locator(".jp-OutputArea img[src='x']").count() == 0
+    ours = [error for error in page.errors if not any(word in error for word in NOT_OURS)]  # type: ignore[attr-defined]
+    assert ours == []
+
+
+def run_all(page: Page) -> None:
+    page.locator(".jp-Notebook").first.click()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+
+def wait_until_idle(page: Page) -> None:
+    """Nothing is queued or running, and what ran has a number. (A folded cell shows no prompt.)"""
+    script = """() => {
+        const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")].map((e) => e.textContent);
+        const ran = prompts.filter((prompt) => /[0-9]/.test(prompt)).length;
+        return ran > 10 && !prompts.some((prompt) => prompt.includes("*")); }"""
+    page.wait_for_function(script, timeout=300_000)
