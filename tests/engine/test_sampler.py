@@ -36,7 +36,7 @@ def allowed_tokens(logits: list[float], params: SamplingParams) -> set[int]:
     ranked = sorted(kept, key=lambda i: -kept[i])[: params.top_k or None]
     mass, allowed, so_far = sum(kept[i] for i in ranked), set(), 0.0
     for i in ranked:
-        if so_far >= params.top_p * mass * (1 - 1e-12):
+        if params.top_p < 1 and so_far > params.top_p * mass * (1 + 1e-9):  # a tie is decided by rounding
             break
         allowed.add(i)
         so_far += kept[i]

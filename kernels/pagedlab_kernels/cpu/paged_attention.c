@@ -6,8 +6,8 @@
  * keeps the largest score so far, the sum of exponentials relative to it, and a weighted sum of values that is rescaled
  * when a larger score turns up.
  *
- * A tile is a list of pointers, one a token, made from the page table. So any page size works: a tile may be a part of a
- * large page or span many small ones.
+ * A tile is a list of pointers, one a token, made from the page table. So any page size works: a tile may be a part of
+ * a large page or span many small ones.
  *
  * What must move: 2 * 4 * D bytes a token and KV head. With G = 3 query heads a token costs 4 * 3 * D FLOPs for them:
  * decode is bound by memory. The processor guesses what is read next only as far as a run of addresses goes, and pages
@@ -27,12 +27,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TILE 32        /* tokens handled at a time: a multiple of 4 * LANES */
-#ifdef __AVX__
-#define LANES 8        /* floats in a vector: what the machine has, since compilers split longer ones badly */
+#ifdef __AVX__ /* what the machine has: compilers split longer vectors badly */
+#define LANES 8        /* floats in a vector */
 #else
 #define LANES 4
 #endif
+#define TILE 64        /* tokens handled at a time: a multiple of 4 * LANES */
 #define ROWS 16        /* query rows of one work item */
 #define VECTORS 6      /* query vectors that share registers in the inner loops */
 #define CACHE_LINE 16  /* floats */
@@ -53,13 +53,14 @@ typedef struct {
     float scale;
 } Attention;
 
-enum { DONE, NO_MEMORY, BAD_ROWS, BAD_CONTEXT, BAD_PAGE }; /* what paged_attention returns; attention.py says it in words */
+/* What paged_attention returns; attention.py says it in words. */
+enum { DONE, NO_MEMORY, BAD_ROWS, BAD_CONTEXT, BAD_PAGE };
 
 typedef struct {
     int64_t sequence, kv_head, first_row, last_row; /* rows of q */
 } Item;
 
-/* Where the keys and values of some tokens lie. Pointers past the last token repeat it, so that they may be followed. */
+/* Where the keys and values of some tokens lie. Pointers past the last token repeat it: they may be followed too. */
 typedef struct {
     const float *keys[TILE], *values[TILE];
     int tokens;
@@ -89,14 +90,15 @@ INLINE float total(vec x) {
     return halves[0];
 }
 
+/* Into the second-level cache (locality 2): in the first, the next tile would push the present one out. */
 INLINE void ask_for(const float *p, int floats) {
-    for (int i = 0; i < floats; i += CACHE_LINE) __builtin_prefetch(p + i);
+    for (int i = 0; i < floats; i += CACHE_LINE) __builtin_prefetch(p + i, 0, 2);
 }
 
 /* exp(x) for x <= 0, to 2 units in the last place: 2^n * p(r), with p the polynomial of Cephes' expf. */
 INLINE vec exp_vec(vec x) {
     const ivec vanishes = x < splat(-87.0f);
-    const vec shifted = choose(vanishes, splat(0), x) * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: rounds to an integer */
+    const vec shifted = choose(vanishes, splat(0), x) * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: rounds */
     const vec n = shifted - 12582912.0f;
     const vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     vec p = splat(1.9875691500e-4f);
@@ -110,7 +112,7 @@ INLINE vec exp_vec(vec x) {
     return choose(vanishes, splat(0), p * power);
 }
 
-/* Sums fill the registers: the fewer query vectors there are, the more tokens, or vectors of columns, go beside them. */
+/* Sums fill the registers: the fewer query vectors there are, the more tokens, or vectors of columns, go with each. */
 INLINE int beside(int count) { return count <= VECTORS / 2 ? 4 : 2; }
 
 /* scores[m][t] = q[m] . keys[t], for `count` query vectors. Asks for the keys of the next tile. */
@@ -173,7 +175,7 @@ INLINE void product(const int count, const float *const *left, const float *cons
         }
 }
 
-/* Turn scores into weights relative to the new maximum; a token past `visible` weighs nothing. Returns the rescaling. */
+/* Scores become weights relative to the new maximum; a token past `visible` weighs nothing. Returns the rescaling. */
 INLINE float softmax_step(float *scores, int tokens, int visible, float scale, float *max, float *sum) {
     ivec lane;
     for (int i = 0; i < LANES; i++) lane[i] = i;
@@ -210,7 +212,8 @@ INLINE void attend_block(const int count, const float *const *q, const Tile *til
         dot_products(count, q, tile, next, dim, scores);
     for (int m = 0; m < count; m++)
         rescale[m] = softmax_step(scores[m], tile->tokens, visible[m], scale, max + m, sum + m);
-    product(count, (const float *const *)rows, tile->values, tile->tokens, dim, rescale, next ? next->values : NULL, acc);
+    const float *const *weights = (const float *const *)rows, *const *next_values = next ? next->values : NULL;
+    product(count, weights, tile->values, tile->tokens, dim, rescale, next_values, acc);
 }
 
 static void locate(const Attention *a, Item item, int64_t start, int64_t last, Tile *tile) {
