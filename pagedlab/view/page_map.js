@@ -2,7 +2,7 @@
 // once the trace has arrived, nobody is asked for anything.
 
 import { Film, statusOf } from "./page_map_replay.js";
-import { drawMap, drawSwatch, drawTimeline, layout, pageAt, place } from "./page_map_draw.js";
+import { drawMap, drawSwatch, drawTimeline, layout, pageAt, place, timelineX } from "./page_map_draw.js";
 import { SequenceList, Tooltip, describePage, describeSequence, h, icon, plural } from "./page_map_parts.js";
 
 const MAX_HEIGHT = 420; // of the pages, in pixels
@@ -55,6 +55,7 @@ class PageMapView {
     this.list = new SequenceList(this.film, (id) => this.select(id === this.selected ? -1 : id));
     this.timeline = h("canvas", { class: "plm-timeline", role: "img", "aria-label": "Used and cached pages over all steps",
       title: "Pages over time: used (solid), cached (dotted). A mark above: a sequence was preempted" });
+    this.cursor = h("div", { class: "plm-cursor" });
     this.slider = h("input", { type: "range", min: "0", step: "1", "aria-label": "Step", "data-lm-suppress-shortcuts": "true" });
     this.play = button("Play", "play", () => this.toggle());
     this.play.classList.add("plm-play");
@@ -79,7 +80,7 @@ class PageMapView {
           button("Step back", "back", () => this.show(this.frame - 1)), this.play,
           button("Step forward", "forward", () => this.show(this.frame + 1)),
           button("Last step", "last", () => this.show(Infinity)), this.speed),
-        h("div", { class: "plm-scrub" }, this.timeline, this.slider)),
+        h("div", { class: "plm-scrub" }, this.timeline, this.cursor, this.slider)),
       this.legend, this.tooltip.element, this.live);
     this.slider.addEventListener("input", () => this.show(Number(this.slider.value)));
     this.root.addEventListener("keydown", (event) => this.key(event));
@@ -210,13 +211,7 @@ class PageMapView {
     this.list.element.style.maxHeight = `${Math.max(280, this.layout.height)}px`;
     drawMap(this.canvas.getContext("2d"), { ...look, map, layout: this.layout, selected: this.selected,
       caption: this.caption(map), marked: this.marked, touched: changes.pages });
-    const [width, height] = [this.timeline.parentElement.clientWidth, 40];
-    resize(this.timeline, width, height, ratio);
-    drawTimeline(this.timeline.getContext("2d"), { film, frame: this.frame, width, height, theme, ratio });
-    for (const [kind, swatch] of this.swatches) {
-      resize(swatch, 18, 18, ratio);
-      drawSwatch(swatch.getContext("2d"), kind, look);
-    }
+    this.paintStill(look);
     this.list.update(map, counts, this.selected);
     this.write(map, counts, changes);
     if (this.marked < 0) this.tooltip.hide();
@@ -224,6 +219,23 @@ class PageMapView {
       const [box, root] = [this.canvas.getBoundingClientRect(), this.root.getBoundingClientRect()];
       this.tooltip.show(film, map, this.marked, this.markedAt[0] + box.left - root.left, this.markedAt[1] + box.top - root.top, root);
     }
+  }
+
+  /** What changes only with the film, the size or the theme; and the timeline's cursor. */
+  paintStill(look) {
+    const { film } = this;
+    const width = this.timeline.parentElement.clientWidth, height = 40;
+    const drawn = [film.end, width, look.ratio, ...Object.values(look.theme)].join();
+    if (drawn !== this.drawn) {
+      this.drawn = drawn;
+      resize(this.timeline, width, height, look.ratio);
+      drawTimeline(this.timeline.getContext("2d"), { ...look, film, width, height });
+      for (const [kind, swatch] of this.swatches) {
+        resize(swatch, 18, 18, look.ratio);
+        drawSwatch(swatch.getContext("2d"), kind, look);
+      }
+    }
+    this.cursor.style.transform = `translateX(${timelineX(film, this.frame, width)}px)`;
   }
 
   write(map, counts, changes) {
@@ -253,7 +265,7 @@ class PageMapView {
   caption(map) {
     const view = map.sequences.get(this.selected);
     if (this.selected < 0) return "Select a page or a sequence: its page table appears here";
-    const name = `#${this.selected} ${this.film.label(this.selected)}`;
+    const name = this.film.name(this.selected);
     if (!view) return `${name} has not arrived yet`;
     const running = statusOf(view) === "running";
     return `${name}: ${describeSequence(view)}${running ? " · its logical pages, and where they are" : ""}`;

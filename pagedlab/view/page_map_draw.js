@@ -2,19 +2,20 @@
 
 import { CACHED, FREE, USED } from "./page_map_replay.js";
 
-const LARGEST = 48, SMALLEST = 3; // cells, in pixels
+const LARGEST = 48, COMFORTABLE = 26, SMALLEST = 3; // sides of a cell, in pixels
+const MERGED = 12; // smaller cells than these are painted in runs
 const GUTTER = 38; // row numbers
 const BAND = { title: 12, numbers: 32, top: 39, height: 26, bottom: 100 }; // the logical row above the pages
 export const TIMELINE_INSET = 8; // half a slider thumb
 
-/** The largest cells with which all pages fit; columns in eights, so that rows begin at round numbers. */
+/** Cells as large as fit, up to a comfortable size; then full rows; then wide rather than tall. Columns in eights. */
 export function layout(numPages, width, height) {
   const room = width - GUTTER;
-  let cell = SMALLEST, columns = Math.max(1, Math.floor(room / SMALLEST));
-  for (let tried = Math.min(8, numPages); tried * SMALLEST <= room; tried += 8) {
+  let cell = SMALLEST, columns = Math.max(1, Math.floor(room / SMALLEST)), best = 0;
+  for (let tried = Math.min(8, numPages); tried <= numPages && tried * SMALLEST <= room; tried += 8) {
     const fitting = Math.min(LARGEST, Math.floor(room / tried), Math.floor(height / Math.ceil(numPages / tried)));
-    if (fitting >= cell) [cell, columns] = [fitting, tried];
-    if (tried >= numPages) break;
+    const merit = Math.min(fitting, COMFORTABLE) + (numPages % tried ? 0 : 0.5);
+    if (fitting >= SMALLEST && merit >= best) [cell, columns, best] = [fitting, tried, merit];
   }
   const rows = Math.ceil(numPages / columns);
   return { cell, gap: cell >= 14 ? 2 : cell >= 5 ? 1 : 0, columns, rows, width, height: BAND.bottom + rows * cell + 2 };
@@ -50,35 +51,48 @@ export function drawMap(ctx, scene) {
   const { map, layout, theme, ratio, selected } = scene;
   ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
   ctx.clearRect(0, 0, layout.width, layout.height);
-  const owners = map.firstOwners();
-  const row = map.sequences.get(selected)?.pages ?? [];
-  const mine = row.length ? new Set(row) : null;
   drawRowNumbers(ctx, scene);
-  const size = layout.cell - layout.gap;
-  for (let page = 0; page < map.numPages; page++) {
-    const [x, y] = place(layout, page);
-    drawPage(ctx, scene, page, mine?.has(page) ? selected : owners[page], x, y, size, size);
-    if (mine && !mine.has(page)) {
-      ctx.globalAlpha = 0.72; // the others step back
-      ctx.fillStyle = theme.bg;
-      ctx.fillRect(x, y, size, size);
-      ctx.globalAlpha = 1;
-    }
-  }
+  const row = map.sequences.get(selected)?.pages ?? [];
+  drawPages(ctx, scene, row);
   drawBand(ctx, scene, row);
   if (scene.marked >= 0) {
     const [x, y] = place(layout, scene.marked);
-    outline(ctx, x - 1, y - 1, size + 2, theme.accent, 2);
+    outline(ctx, x - 1, y - 1, layout.cell - layout.gap + 2, theme.accent, 2);
   }
+}
+
+function drawPages(ctx, scene, row) {
+  const { map, layout, theme, selected, touched } = scene;
+  const { cell, gap, columns, rows } = layout;
+  const owners = map.firstOwners(), mine = row.length ? new Set(row) : null;
+  for (const page of row) owners[page] = selected;
+  const merge = cell < MERGED; // thousands of small cells: neighbours that look the same are painted as one
+  const look = (page) => (map.refcount[page] && map.filled[page] < map.pageSize ? page + 0.5 // like no other
+    : map.refcount[page] ? owners[page] * 2 + (map.refcount[page] > 1) : -1 - map.published[page]);
+  for (let page = 0, next; page < map.numPages; page = next) {
+    next = page + 1;
+    if (merge) for (const same = look(page); next % columns && next < map.numPages && look(next) === same; ) next++;
+    const [x, y] = place(layout, page);
+    const width = (next - page) * cell - gap, height = cell - gap;
+    drawPage(ctx, scene, page, owners[page], x, y, width, height);
+    if (mine && !mine.has(page)) {
+      ctx.globalAlpha = 0.72; // the others step back
+      ctx.fillStyle = theme.bg;
+      ctx.fillRect(x, y, width, height);
+      ctx.globalAlpha = 1;
+    }
+  }
+  if (merge && gap)
+    for (let column = 1; column < columns; column++)
+      ctx.clearRect(GUTTER + column * cell - gap, BAND.bottom, gap, rows * cell);
+  if (cell < 6) return;
+  for (const page of touched) outline(ctx, ...place(layout, page), cell - gap, theme.fg, cell >= 18 ? 2 : 1);
 }
 
 /** Leaves the context's alpha at 1, as it finds it. */
 function drawPage(ctx, scene, page, owner, x, y, width, height) {
-  const { map, layout, theme, touched } = scene;
-  const small = Math.min(width, height);
-  if (map.state(page) === USED) drawUsed(ctx, scene, page, owner, x, y, width, height);
-  else drawUnused(ctx, scene, map.state(page), x, y, width, height);
-  if (touched.has(page) && layout.cell >= 6) outline(ctx, x, y, small, theme.fg, small >= 16 ? 2 : 1);
+  if (scene.map.state(page) === USED) drawUsed(ctx, scene, page, owner, x, y, width, height);
+  else drawUnused(ctx, scene, scene.map.state(page), x, y, width, height);
 }
 
 function drawUnused(ctx, { theme, ratio }, state, x, y, width, height) {
@@ -185,7 +199,7 @@ function drawBand(ctx, scene, row) {
   row.forEach((page, logical) => {
     const x = GUTTER + logical * width;
     const [pageX, pageY] = place(layout, page);
-    drawPage(ctx, { ...scene, touched: NOTHING }, page, selected, x, BAND.top, width - (width > 6 ? 2 : 0), BAND.height);
+    drawPage(ctx, scene, page, selected, x, BAND.top, width - (width > 6 ? 2 : 0), BAND.height);
     ctx.fillStyle = theme.fg;
     ctx.beginPath();
     ctx.arc(pageX + size / 2, pageY, Math.min(3, layout.cell / 4), 0, 7);
@@ -196,8 +210,6 @@ function drawBand(ctx, scene, row) {
     ctx.fillText(String(logical), x + width / 2 - 1, BAND.numbers);
   });
 }
-
-const NOTHING = new Set();
 
 function ghostRow(ctx, layout, theme) {
   ctx.strokeStyle = theme.fg;
@@ -242,12 +254,11 @@ function texture(kind, colour, size, ratio) {
   return textures.get(key);
 }
 
-/** The pool's occupancy over the whole film, with the shown frame and every preemption marked. */
-export function drawTimeline(ctx, { film, frame, width, height, theme, ratio }) {
+/** The pool's occupancy over the whole film, with every preemption marked. */
+export function drawTimeline(ctx, { film, width, height, theme, ratio }) {
   ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
   ctx.clearRect(0, 0, width, height);
   const last = film.numFrames - 1, span = width - 2 * TIMELINE_INSET, floor = height - 1, scale = (height - 9) / film.numPages;
-  const xOf = (shown) => TIMELINE_INSET + (last ? (span * shown) / last : 0);
   const dots = texture("dots", theme.fg, 7, ratio);
   for (let x = 0; x < span; x++) {
     const { used, cached } = film.occupancy(Math.round((last * x) / span));
@@ -269,24 +280,27 @@ export function drawTimeline(ctx, { film, frame, width, height, theme, ratio }) 
   ctx.globalAlpha = 1;
   ctx.fillStyle = "#D55E00";
   for (const preempted of film.preempted) {
-    const x = xOf(preempted);
+    const x = timelineX(film, preempted, width);
     ctx.beginPath();
     ctx.moveTo(x - 4, 0);
     ctx.lineTo(x + 4, 0);
     ctx.lineTo(x, 6);
     ctx.fill();
   }
-  ctx.fillStyle = theme.fg;
-  ctx.fillRect(xOf(frame) - 0.75, 4, 1.5, floor - 4);
+}
+
+/** Where a frame stands on the timeline. */
+export function timelineX(film, frame, width) {
+  return TIMELINE_INSET + ((width - 2 * TIMELINE_INSET) * frame) / Math.max(1, film.numFrames - 1);
 }
 
 /** A legend's swatch of 18 × 18, drawn as the pages are. */
-export function drawSwatch(ctx, kind, { theme, colours, textColours, ratio }) {
+export function drawSwatch(ctx, kind, look) {
   const refcount = { cached: 0, free: 0, shared: 2 }[kind] ?? 1;
   const map = { refcount: [refcount], filled: [kind === "partial" ? 6 : 16], pageSize: 16,
     state: () => (kind === "cached" ? CACHED : kind === "free" ? FREE : USED) };
-  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+  ctx.setTransform(look.ratio, 0, 0, look.ratio, 0, 0);
   ctx.clearRect(0, 0, 18, 18);
-  const touched = kind === "changed" ? new Set([0]) : NOTHING;
-  drawPage(ctx, { map, layout: { cell: 20 }, theme, colours, textColours, ratio, touched }, 0, 1, 0, 0, 18, 18);
+  drawPage(ctx, { ...look, map }, 0, 1, 0, 0, 18, 18);
+  if (kind === "changed") outline(ctx, 0, 0, 18, look.theme.fg, 2);
 }

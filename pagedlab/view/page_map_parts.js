@@ -45,7 +45,7 @@ export function describePage(film, map, page) {
   const parts = [`Page ${page}: ${STATE_NAMES[map.state(page)]}`];
   if (map.refcount[page] > 1) parts.push(`${map.refcount[page]} references`);
   for (const id of map.owners(page).slice(0, 6))
-    parts.push(`logical page ${map.sequences.get(id).pages.indexOf(page)} of #${id} ${film.label(id)}`);
+    parts.push(`logical page ${map.sequences.get(id).pages.indexOf(page)} of ${film.name(id)}`);
   if (map.state(page) !== FREE) parts.push(`${map.filled[page]} of ${plural(map.pageSize, "slot")} filled`);
   return parts.join(", ");
 }
@@ -81,11 +81,11 @@ export class Tooltip {
     const owners = map.owners(page);
     if (owners.length)
       fact(owners.length > 1 ? "owners" : "owner", ...owners.slice(0, 6).map((id) =>
-        h("div", {}, `#${id} ${film.label(id)}`, h("i", {}, `logical page ${map.sequences.get(id).pages.indexOf(page)}`))));
+        h("div", {}, film.name(id), h("i", {}, `logical page ${map.sequences.get(id).pages.indexOf(page)}`))));
     if (owners.length > 6) fact("", `and ${owners.length - 6} more`);
     const author = map.contentSequence[page];
     if (state === CACHED && author >= 0)
-      fact("left by", h("div", {}, `#${author} ${film.label(author)}`, h("i", {}, `logical page ${map.contentLogical[page]}`)));
+      fact("left by", h("div", {}, film.name(author), h("i", {}, `logical page ${map.contentLogical[page]}`)));
     fact("filled", `${map.filled[page]} of ${plural(map.pageSize, "slot")}`);
     const texts = film.texts(map, page);
     if (!texts.length) return [head, facts];
@@ -110,9 +110,12 @@ export class SequenceList {
     this.name = `plm-${Math.random().toString(36).slice(2)}`;
     this.box.addEventListener("scroll", () => this.draw());
     this.box.addEventListener("keydown", (event) => this.key(event));
-    this.box.addEventListener("click", (event) => {
-      const row = event.target.closest("[data-sequence]");
-      if (row) this.select(Number(row.dataset.sequence));
+    // A paint between press and release replaces the rows, and a click would be lost: the two are matched by sequence.
+    const under = (event) => event.target.closest("[data-sequence]")?.dataset.sequence;
+    this.box.addEventListener("pointerdown", (event) => (this.pressed = under(event)));
+    this.box.addEventListener("pointerup", (event) => {
+      if (this.pressed !== undefined && this.pressed === under(event)) this.select(Number(this.pressed));
+      this.pressed = undefined;
     });
   }
 
@@ -131,24 +134,35 @@ export class SequenceList {
   draw() {
     const first = Math.floor(this.box.scrollTop / ROW);
     const shown = this.ids.slice(first, first + Math.ceil(this.box.clientHeight / ROW) + 1);
-    this.space.replaceChildren(...shown.map((id, index) => this.row(id, first + index)));
+    while (this.space.children.length > shown.length) this.space.lastChild.remove();
+    while (this.space.children.length < shown.length) this.space.append(this.emptyRow());
+    // Rows are filled anew, not made anew: a click begins and ends on the same element even while the film plays.
+    shown.forEach((id, index) => this.fill(this.space.children[index], id, first + index));
     const active = shown.includes(this.selected) ? `${this.name}-${this.selected}` : "";
     this.box.setAttribute("aria-activedescendant", active);
   }
 
-  row(id, position) {
-    const view = this.map.sequences.get(id), status = statusOf(view);
+  emptyRow() {
+    return h("div", { role: "option" }, h("span", { class: "plm-badge" }), h("b"), h("span", { class: "plm-status" }), h("small"));
+  }
+
+  fill(row, id, position) {
+    const view = this.map.sequences.get(id), status = statusOf(view), label = this.film.label(id);
     const { colours, text_colours: inks } = this.film.header;
-    const badge = h("span", { class: "plm-badge" }, String(id));
+    const [badge, name, state, detail] = row.children;
     badge.style.background = colours[id % colours.length];
     badge.style.color = inks[id % inks.length];
-    const state = status === "preempted" ? `preempted${view.preemptions > 1 ? ` ×${view.preemptions}` : ""}` : status;
-    const row = h("div", { class: `plm-row plm-${status}`, role: "option", id: `${this.name}-${id}`,
-      "data-sequence": id, "aria-selected": String(id === this.selected), "aria-posinset": position + 1,
-      "aria-setsize": this.ids.length }, badge, h("b", {}, this.film.label(id)),
-      h("span", { class: "plm-status" }, state), h("small", {}, describeSequence(view)));
+    badge.textContent = id;
+    name.textContent = /^\d/.test(label) ? `request ${label}` : label;
+    state.textContent = status === "preempted" && view.preemptions > 1 ? `preempted ×${view.preemptions}` : status;
+    detail.textContent = describeSequence(view);
+    row.className = `plm-row plm-${status}`;
+    row.id = `${this.name}-${id}`;
+    row.dataset.sequence = id;
     row.style.top = `${position * ROW}px`;
-    return row;
+    row.setAttribute("aria-selected", String(id === this.selected));
+    row.setAttribute("aria-posinset", position + 1);
+    row.setAttribute("aria-setsize", this.ids.length);
   }
 
   key(event) {

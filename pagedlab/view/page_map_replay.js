@@ -287,6 +287,12 @@ export class Film {
     return this.sequences.get(sequence)?.label ?? `sequence ${sequence}`;
   }
 
+  /** Number and label, where the label says more. */
+  name(sequence) {
+    const label = this.label(sequence);
+    return label === String(sequence) ? `#${sequence}` : `#${sequence} ${label}`;
+  }
+
   /** The tokens in a page, as texts; unknown ones as their number. */
   texts(map, page) {
     const tokens = this.sequences.get(map.contentSequence[page])?.tokens ?? [];

@@ -87,6 +87,7 @@ def jupyterlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, 
     settings = {**os.environ, "JUPYTER_CONFIG_DIR": str(folder / ".config"), "JUPYTER_DATA_DIR": str(folder / ".data")}
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1"]
     command += ["--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
+    command += ["--expose-app-in-browser"]  # as `jupyterapp`: its commands can be run by name
     address = f"http://127.0.0.1:{port}"
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(command, cwd=folder, env=settings, stdout=log, stderr=log)

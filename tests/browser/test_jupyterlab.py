@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
 import pytest
 from playwright.sync_api import Page
 
@@ -61,10 +62,47 @@ def test_notebook_00_runs_and_its_page_map_is_alive(
     assert ours == []
 
 
+@pytest.mark.timeout(600)
+def test_a_map_shown_before_the_run_follows_it_to_its_end_in_the_dark_theme_too(
+    page: Page, jupyterlab: tuple[str, Path], screenshot: Callable[[Page, str], None]
+) -> None:
+    address, folder = jupyterlab
+    cells = [
+        "from pagedlab import LLM, SamplingParams\n"
+        "llm = LLM('tiny-random', num_pages=48, page_size=8, max_tokens_per_step=40)\n"
+        "llm.page_map()",
+        "prompts = [list(range(n, n + 9 * n)) for n in range(2, 14)]\n"
+        "outputs = llm.generate(prompts, SamplingParams(max_tokens=40, ignore_eos=True), progress=False)\n"
+        "print('steps taken:', len(llm.trace.steps()))",
+    ]
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    nbformat.write(notebook, folder / "live.ipynb")
+    page.goto(f"{address}/lab/workspaces/live/tree/live.ipynb")
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=120_000)
+    run_all(page)
+    steps = page.locator(".jp-RenderedText", has_text="steps taken:")
+    steps.wait_for(timeout=120_000)
+    page.wait_for_selector(f".plm[data-frame='{int(steps.inner_text().split(':')[1])}'][data-used='0']")
+    page.get_by_role("slider", name="Step").fill("20")
+    page.locator(".plm-row").nth(2).click()
+    page.evaluate("jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
+    page.wait_for_selector("body[data-jp-theme-light='false']", state="attached")
+    page.wait_for_timeout(1000)
+    screenshot(page, "live map, JupyterLab dark")
+
+
 def run_all(page: Page) -> None:
-    page.locator(".jp-Notebook").first.click()
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    """Run all cells of the notebook in front, once its kernel is there."""
+    script = """async () => {
+        await jupyterapp.restored;
+        const panel = jupyterapp.shell.currentWidget;
+        await panel.context.ready;
+        await panel.sessionContext.ready;
+        await jupyterapp.commands.execute("notebook:run-all-cells"); }"""
+    page.evaluate(script)
 
 
 def wait_until_idle(page: Page) -> None:
