@@ -110,12 +110,9 @@ export class SequenceList {
     this.name = `plm-${Math.random().toString(36).slice(2)}`;
     this.box.addEventListener("scroll", () => this.draw());
     this.box.addEventListener("keydown", (event) => this.key(event));
-    // A paint between press and release replaces the rows, and a click would be lost: the two are matched by sequence.
-    const under = (event) => event.target.closest("[data-sequence]")?.dataset.sequence;
-    this.box.addEventListener("pointerdown", (event) => (this.pressed = under(event)));
-    this.box.addEventListener("pointerup", (event) => {
-      if (this.pressed !== undefined && this.pressed === under(event)) this.select(Number(this.pressed));
-      this.pressed = undefined;
+    this.box.addEventListener("click", (event) => {
+      const row = event.target.closest("[data-sequence]");
+      if (row) this.select(Number(row.dataset.sequence));
     });
   }
 
