@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
-import torch
-
 from pagedlab.engine.detokenizer import OutputText
 from pagedlab.engine.kv_cache import KVCache
 from pagedlab.engine.outputs import CompletionOutput, RequestMetrics, RequestOutput
@@ -145,13 +143,14 @@ class Engine:
             raise StepFailed(message, outputs) from error
         self.scheduler.commit(plan, [choice.token for choice in sampled])
         now = time.perf_counter()
-        served = [(row.sequence, choice) for row, choice in zip(plan.samples, sampled, strict=True)]
-        served = [(sequence, choice) for sequence, choice in served if self.is_running(sequence.request.id)]
-        for sequence, choice in served:
-            self._take(sequence, choice, now)
+        touched: dict[str, None] = {}  # requests in order; one that was aborted while the step ran is not among them
+        for row, choice in zip(plan.samples, sampled, strict=True):
+            if self.is_running(row.sequence.request.id):
+                self._take(row.sequence, choice, now)
+                touched[row.sequence.request.id] = None
         for listener in self.listeners:
             listener(plan)
-        return [self._output(request_id) for request_id in dict.fromkeys(item[0].request.id for item in served)]
+        return [self._output(request_id) for request_id in touched]
 
     def abort(self, request_id: str) -> RequestOutput | None:
         """Withdraw a request; its pages come back at once. None if no such request is running."""
@@ -245,7 +244,3 @@ def _prefix_cache(choice: str | PrefixCache | None, page_size: int) -> PrefixCac
     if choice == "hash":
         return HashPrefixCache(page_size)
     raise InvalidConfig(f"prefix_cache={choice!r} was asked for; there are 'none', 'hash' and objects of your own")
-
-
-def default_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

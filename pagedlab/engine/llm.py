@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from pagedlab.engine.engine import Engine, default_device
+from pagedlab.engine.engine import Engine
 from pagedlab.engine.outputs import RequestOutput
 from pagedlab.errors import InvalidConfig, InvalidRequest, RequestAborted
 from pagedlab.memory.events import Trace
@@ -49,7 +49,7 @@ class LLM:
         **knobs: Any,
     ) -> None:
         loaded = model if isinstance(model, LoadedModel) else load_model(model, dtype=dtype, progress=progress)
-        loaded.model.to(device or default_device())
+        loaded.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.name = loaded.name
         self.engine = Engine(loaded, **knobs)
         self._boxes: dict[str, RequestOutput | None] = {}

@@ -64,6 +64,13 @@ def a_step(
     return Case(q.to(dtype), kv.to(dtype), batch)
 
 
+def decodes_around_a_page(num_heads: int, num_kv_heads: int, head_dim: int, page_size: int) -> Case:
+    """Decode rows whose contexts just miss, fill and overflow one page."""
+    lengths = sorted({1, max(1, page_size - 1), page_size, page_size + 1})
+    shape = {"num_heads": num_heads, "num_kv_heads": num_kv_heads, "head_dim": head_dim}
+    return a_step(lengths, [1] * len(lengths), page_size=page_size, **shape)
+
+
 def worst_error(attended: Tensor, expected: Tensor) -> float:
     """Largest absolute difference; NaN counts as infinite."""
     return float((attended.double() - expected.double()).abs().nan_to_num(torch.inf).max())

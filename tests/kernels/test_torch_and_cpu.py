@@ -20,7 +20,7 @@ from pagedlab_kernels.cpu import attention as cpu_module
 from pagedlab_kernels.cpu import native
 from pagedlab_kernels.cpu.attention import cpu_attention, fallback_attention
 from pagedlab_kernels.reference import gather_attention, oracle_attention, write_kv
-from tests.kernels.cases import NOWHERE, Case, a_step, worst_error
+from tests.kernels.cases import NOWHERE, Case, a_step, decodes_around_a_page, worst_error
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = pytest.mark.parametrize(
@@ -43,15 +43,7 @@ def _native_kernel_is_what_is_tested() -> None:
 def test_scattered_pages_give_what_the_formula_says(
     attention: AttentionFn, head_dim: int, page_size: int, num_heads: int, num_kv_heads: int
 ) -> None:
-    lengths = sorted({1, max(1, page_size - 1), page_size, page_size + 1})
-    case = a_step(
-        lengths,
-        [1] * len(lengths),
-        num_heads=num_heads,
-        num_kv_heads=num_kv_heads,
-        head_dim=head_dim,
-        page_size=page_size,
-    )
+    case = decodes_around_a_page(num_heads, num_kv_heads, head_dim, page_size)
     expected = oracle_attention(case.q, case.kv, case.batch, case.scale)
     assert worst_error(attention(case.q, case.kv, case.batch, case.scale), expected) < 1e-5
 

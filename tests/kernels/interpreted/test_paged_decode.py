@@ -8,7 +8,7 @@ import torch
 from pagedlab_kernels import get_attention
 from pagedlab_kernels.paged_decode import choose_splits, paged_decode
 from pagedlab_kernels.reference import oracle_attention
-from tests.kernels.cases import a_step, worst_error
+from tests.kernels.cases import a_step, decodes_around_a_page, worst_error
 
 BOUND = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
@@ -21,15 +21,7 @@ BOUND = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 def test_scattered_pages_give_what_the_formula_says(
     num_heads: int, num_kv_heads: int, head_dim: int, page_size: int
 ) -> None:
-    lengths = sorted({1, max(1, page_size - 1), page_size, page_size + 1})
-    case = a_step(
-        lengths,
-        [1] * len(lengths),
-        num_heads=num_heads,
-        num_kv_heads=num_kv_heads,
-        head_dim=head_dim,
-        page_size=page_size,
-    )
+    case = decodes_around_a_page(num_heads, num_kv_heads, head_dim, page_size)
     attended = get_attention("triton")(case.q, case.kv, case.batch, case.scale)
     assert worst_error(attended, oracle_attention(case.q, case.kv, case.batch, case.scale)) < 1e-5
 
