@@ -30,10 +30,13 @@ class EventKind(IntEnum):
     COPY = 6  # page: the copy, sequence; value: the page it was copied from (copy-on-write)
     RELEASE = 7  # page, sequence; value: logical page. One reference less; at none: cached if published, else free
     PUBLISH = 8  # page, sequence; value: logical page. A full page can be hit from now on
-    EVICT = 9  # page. Its content cannot be hit any more; a cached page becomes free
+    EVICT = 9  # page, of the device or the host. Its content cannot be hit there any more; a cached page becomes free
     FORK = 10  # sequence: the child; value: the parent (SHARE events of the child follow)
-    PREEMPT = 11  # sequence. It gave its pages back and waits again
+    PREEMPT = 11  # sequence; value: tokens that it keeps in host memory. It gave its pages back and waits again
     FINISH = 12  # sequence; value: a FinishCode
+    OFFLOAD = 13  # page; value: host page. The content of a cached page goes to host memory (EVICT follows)
+    FILL = 14  # page, sequence; value: leading slots of the page, its newest, that now hold tokens of it (a copy)
+    RESUME = 15  # sequence; value: tokens that it has back from host memory (ALLOCATE, SHARE and FILL came before)
 
 
 class FinishCode(IntEnum):
@@ -43,6 +46,7 @@ class FinishCode(IntEnum):
     LENGTH = 1  # max_tokens, or the context is full
     ABORT = 2  # the caller withdrew it
     ERROR = 3  # its step failed
+    PRUNED = 4  # a beam whose place a likelier one took
 
 
 class MemoryEvent(NamedTuple):
@@ -60,13 +64,17 @@ class SequenceInfo(NamedTuple):
 
 
 FIELDS = len(MemoryEvent._fields)
+_KINDS = tuple(EventKind)
+
+#: More would hold up a step for longer than anybody should notice.
+FOLDED_AT_ONCE = 16_384
 
 
 class Trace:
     """A record of memory events that can be replayed from its beginning.
 
-    At ``max_events`` the older half is folded into ``base``, the page map as it stood at that point:
-    the trace stays replayable and its memory stays bounded however long the engine runs.
+    At ``max_events`` the oldest are folded into ``base``, the page map as it stood at that point: the trace stays
+    replayable and its memory stays bounded however long the engine runs. At least the newest half is never folded.
 
     ``piece`` turns a token id into text for views; without it they show token ids.
     """
@@ -76,6 +84,7 @@ class Trace:
 
         self.num_pages, self.page_size = num_pages, page_size
         self.max_events = max(2, max_events)
+        self._limit = self.max_events * FIELDS
         self.base: PageMap = PageMap(num_pages, page_size)
         self.sequences: dict[int, SequenceInfo] = {}
         self.piece: Callable[[int], str] | None = None
@@ -83,9 +92,13 @@ class Trace:
         self._data = array("i")
 
     def record(self, kind: EventKind, page: int = NONE, sequence: int = NONE, value: int = NONE) -> None:
-        self._data.extend((kind, page, sequence, value))
-        if len(self._data) >= self.max_events * FIELDS:
-            self._fold(len(self) // 2)
+        data = self._data
+        data.append(kind)
+        data.append(page)
+        data.append(sequence)
+        data.append(value)
+        if len(data) >= self._limit:
+            self._fold(min(len(self) // 2, FOLDED_AT_ONCE))
 
     def describe(self, sequence: int, label: str, tokens: list[int]) -> None:
         """Name a sequence and lend its token list to views."""
@@ -95,7 +108,7 @@ class Trace:
         return len(self._data) // FIELDS
 
     def __iter__(self) -> Iterator[MemoryEvent]:
-        return map(self.__getitem__, range(len(self)))
+        return _events(self._data)
 
     def __getitem__(self, index: int) -> MemoryEvent:
         if not 0 <= index < len(self):
@@ -130,10 +143,16 @@ class Trace:
         return [i for i in range(len(self)) if self._data[i * FIELDS] == EventKind.STEP]
 
     def _fold(self, count: int) -> None:
-        for index in range(count):
-            self.base.apply(self[index])
+        for event in _events(self._data[: count * FIELDS]):
+            self.base.apply(event)
         del self._data[: count * FIELDS]
         self.folded += count
-        alive = self.base.sequences_in_view() | {event.sequence for event in self}
-        self.sequences = {key: info for key, info in self.sequences.items() if key in alive}
-        self.base.sequences = {key: view for key, view in self.base.sequences.items() if key in alive}
+        for gone in self.base.sequences.keys() - self.base.sequences_in_view():  # no event names it after its FINISH
+            del self.base.sequences[gone]
+            self.sequences.pop(gone, None)
+
+
+def _events(data: array[int]) -> Iterator[MemoryEvent]:
+    fields = iter(data)
+    rows = zip(fields, fields, fields, fields, strict=True)
+    return (MemoryEvent(_KINDS[kind], page, sequence, value) for kind, page, sequence, value in rows)

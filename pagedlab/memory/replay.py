@@ -18,6 +18,7 @@ class SequenceView:
     hit: int = 0  #: tokens it found in the prefix cache when it was last admitted
     preemptions: int = 0
     finish: FinishCode | None = None
+    swapped: int = 0  #: tokens that it keeps in host memory
 
 
 class PageMap:
@@ -32,6 +33,7 @@ class PageMap:
         #: whose tokens the page holds, and which logical page of theirs: (sequence, logical page) or None
         self.content: list[tuple[int, int] | None] = [None] * num_pages
         self.sequences: dict[int, SequenceView] = {}
+        self.host: set[int] = set()  #: host pages whose content can be hit
         self.hit_tokens = 0  #: tokens found in the prefix cache, by all admissions so far
 
     def state(self, page: int) -> PageState:
@@ -53,8 +55,9 @@ class PageMap:
         twin.step, twin.hit_tokens = self.step, self.hit_tokens
         twin.refcount, twin.published = list(self.refcount), list(self.published)
         twin.filled, twin.content = list(self.filled), list(self.content)
+        twin.host = set(self.host)
         twin.sequences = {
-            key: SequenceView(list(v.pages), v.computed, v.prompt, v.hit, v.preemptions, v.finish)
+            key: SequenceView(list(v.pages), v.computed, v.prompt, v.hit, v.preemptions, v.finish, v.swapped)
             for key, v in self.sequences.items()
         }
         return twin
@@ -65,16 +68,25 @@ class PageMap:
         if kind is EventKind.STEP:
             self.step = value
             return
+        if kind is EventKind.OFFLOAD:
+            self.host.add(value)
+            return
         if kind is EventKind.EVICT:
+            if page >= self.num_pages:
+                self.host.discard(page)
+                return
             self.published[page] = False
             if not self.refcount[page]:
                 self._blank(page)
             return
         view = self.sequences.setdefault(sequence, SequenceView())
-        if kind is EventKind.ARRIVE:
+        if kind is EventKind.COMPUTE:
+            self._compute(sequence, view, value)
+        elif kind is EventKind.ARRIVE:
             view.prompt = value
         elif kind is EventKind.ADMIT:
             view.hit = view.computed = value
+            view.swapped = 0
             self.hit_tokens += value
         elif kind is EventKind.ALLOCATE:
             self.refcount[page] = 1
@@ -85,12 +97,9 @@ class PageMap:
             self._enter(view, value, page)
         elif kind is EventKind.COPY:
             self.filled[page], self.content[page] = self.filled[value], self.content[value]
-        elif kind is EventKind.COMPUTE:
-            self._compute(sequence, view, value)
         elif kind is EventKind.RELEASE:
             self.refcount[page] -= 1
-            if len(view.pages) == value + 1 and view.pages[value] == page:
-                view.pages.pop()
+            self._leave(view, value, page)
             if not self.refcount[page] and not self.published[page]:
                 self._blank(page)
         elif kind is EventKind.PUBLISH:
@@ -101,14 +110,30 @@ class PageMap:
         elif kind is EventKind.PREEMPT:
             view.computed = 0
             view.preemptions += 1
+            view.swapped = value
+            view.pages.clear()
         elif kind is EventKind.FINISH:
             view.finish = FinishCode(value)
+            view.swapped = 0
+            view.pages.clear()
+        elif kind is EventKind.FILL:
+            self.filled[page], self.content[page] = value, (sequence, view.pages.index(page))
+        elif kind is EventKind.RESUME:
+            view.computed = value
+            view.swapped = 0
 
     def _enter(self, view: SequenceView, logical: int, page: int) -> None:
-        if logical == len(view.pages):
-            view.pages.append(page)
-        else:  # copy-on-write puts another page behind the same logical number
-            view.pages[logical] = page
+        while len(view.pages) <= logical:  # a fork has none of the pages that its parent gave back
+            view.pages.append(NONE)
+        view.pages[logical] = page  # copy-on-write puts another page behind the same logical number
+
+    def _leave(self, view: SequenceView, logical: int, page: int) -> None:
+        if logical >= len(view.pages) or view.pages[logical] != page:
+            return  # copy-on-write has put another page there
+        if logical == len(view.pages) - 1:
+            view.pages.pop()
+        else:  # a page behind the sliding window
+            view.pages[logical] = NONE
 
     def _compute(self, sequence: int, view: SequenceView, computed: int) -> None:
         for logical in range(view.computed // self.page_size, -(-computed // self.page_size)):

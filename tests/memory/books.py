@@ -1,142 +1,368 @@
 """What CacheManager promises, said again with plain lists and no thought of speed.
 
-It shares no code with pagedlab.memory and never hashes: a page's content is named by the number of its whole prefix
-(see kv_memory.Prefixes), and every question is answered by walking over everything.
+It shares no code with pagedlab.memory: which content is where is on the Shelf, who has which page is here, and every
+question is answered by walking over everything.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pagedlab.memory.eviction import Retention
+from tests.memory.kv_memory import Text
+from tests.memory.shelf import Place, Shelf
+
+HOLE = -1
+
+
+class Setup(NamedTuple):
+    page_size: int
+    num_pages: int
+    cache: str = "hash"  #: none, hash or radix
+    hash_bits: int = 128  #: of the hash cache's keys: with 0 all of them collide
+    num_host_pages: int = 0
+    partial_hits: bool = False
+    window: int | None = None
+    order: str = "lru"
+    leaves_first: bool = False
+    max_events: int = 1_000_000  #: of the trace
+
+
+class Blank(NamedTuple):
+    page: int
+    start: int  #: slots from here on hold nothing worth reading
+
+
+class Copied(NamedTuple):
+    source: int
+    target: int
 
 
 @dataclass
 class Entry:
     """One sequence as the books know it."""
 
-    prefixes: list[int]  #: for every token, the number of the prefix that ends with it
-    pages: list[int] = field(default_factory=list)
-    num_tokens: int = 0  #: tokens it has slots for
-    offered: int = 0  #: leading pages that it found in the cache or offered to it; none is offered twice
+    text: Text
+    pages: list[int]
+    num_tokens: int  #: tokens it has slots for
+    published: int  #: leading pages that it found in the cache or offered to it; none is offered twice
+    place: Place
+    retention: Sequence[Retention] = ()
+    is_pin: bool = False
+
+    @property
+    def held(self) -> list[int]:
+        return [page for page in self.pages if page != HOLE]
 
 
-@dataclass
+class Wanted(NamedTuple):
+    """What an admission would find and take."""
+
+    known: int
+    num_tokens: int
+    hits: list[int]  #: one for every leading page; those behind the window are holes
+    published: int
+    partial: tuple[int, int] | None
+    cost: int
+
+
 class Books:
-    num_pages: int
-    page_size: int
-    caching: bool
-    free: list[int] = field(default_factory=list)  #: next to be handed out first
-    cached: list[int] = field(default_factory=list)  #: next to be evicted first
-    published: dict[int, int] = field(default_factory=dict)  #: page -> prefix its last slot ends, oldest first
-    entries: dict[int, Entry] = field(default_factory=dict)
-    queried = hit = evictions = copies = 0
-
-    def __post_init__(self) -> None:
-        self.free = list(range(self.num_pages))
-
-    def references(self) -> list[int]:
-        """For every page, how often a sequence names it."""
-        named = Counter(page for entry in self.entries.values() for page in entry.pages)
-        return [named[page] for page in range(self.num_pages)]
-
-    def pages_for(self, num_tokens: int) -> int:
-        return (num_tokens + self.page_size - 1) // self.page_size
+    def __init__(self, setup: Setup, clock: Callable[[], float]) -> None:
+        self.setup, self.clock = setup, clock
+        self.shelf = Shelf(setup.page_size, setup.cache, setup.order, setup.leaves_first, clock)
+        self.free = list(range(setup.num_pages))  #: next to be handed out first
+        self.host_free = [setup.num_pages + page for page in range(setup.num_host_pages)]
+        self.parked: set[int] = set()
+        self.host_parked: set[int] = set()
+        self.entries: dict[int, Entry] = {}
+        self.swapped: dict[int, tuple[list[int], int]] = {}
+        self.left: dict[int, Text] = {}  #: what they had computed
+        self.fresh: set[int] = set()
+        self.log: list[Blank | Copied] = []  #: what the machine must do to its memory before the step computes
+        self.stats: Counter[str] = Counter()
 
     # Questions
 
-    def hits(self, prefixes: list[int]) -> list[int]:
-        """The pages that a sequence with these prefixes finds: whole ones, and never its last token."""
-        found: list[int] = []
-        while (len(found) + 1) * self.page_size <= len(prefixes) - 1:
-            wanted = prefixes[(len(found) + 1) * self.page_size - 1]
-            holders = [page for page, prefix in self.published.items() if prefix == wanted]
-            if not holders:
-                break
-            found.append(holders[0])
-        return found
+    def references(self) -> Counter[int]:
+        """For every page of the device, how often a sequence names it."""
+        return Counter(page for e in self.entries.values() for page in e.held if page < self.setup.num_pages)
 
-    def can_admit(self, prefixes: list[int], budget: int | None) -> bool:
-        hits = self.hits(prefixes)
-        fresh = self.pages_for(self._admitted_tokens(prefixes, budget)) - len(hits)
-        return fresh <= len(self.free) + len([page for page in self.cached if page not in hits])
+    @property
+    def available(self) -> int:
+        return len(self.free) + len(self.parked)
+
+    def pages_for(self, num_tokens: int) -> int:
+        return (num_tokens + self.setup.page_size - 1) // self.setup.page_size
+
+    def behind(self, position: int) -> int:
+        """Pages of which the token at ``position`` sees nothing."""
+        if self.setup.window is None:
+            return 0
+        return len([p for p in range(self.pages_for(position)) if self._last(p) <= position - self.setup.window])
+
+    def wanted(self, name: int, text: Text, budget: int) -> Wanted:
+        size, partial, num_prompt = self.setup.page_size, None, len(text.tokens)
+        if name in self.swapped:
+            pages, known = self.swapped[name]
+            hits = [] if HOLE in pages else self.shelf.match(text, known // size)
+            far = [at for at, page in enumerate(hits) if page >= self.setup.num_pages]
+            hits = hits[: far[0]] if far else hits
+            published, num_holes = len(hits), pages.count(HOLE)
+        else:
+            hits = self.shelf.match(text, (num_prompt - 1) // size)
+            published, known = len(hits), len(hits) * size
+            partial = self.shelf.partial(text, known) if self.setup.partial_hits else None
+            if partial and partial[0] < self.setup.num_pages and partial[0] not in self.fresh:
+                partial = (partial[0], min(partial[1], num_prompt - 1 - known))
+            if not partial or partial[0] >= self.setup.num_pages or partial[0] in self.fresh or not partial[1]:
+                partial = None
+            known += partial[1] if partial else 0
+            num_holes = self.behind(known)
+            hits[:num_holes] = [HOLE] * num_holes
+        num_tokens = min(num_prompt, known + budget)
+        references = self.references()
+        in_use = [page for page in hits if page != HOLE and references[page]]
+        cost = self.pages_for(max(num_tokens, known if name in self.swapped else 0)) - num_holes - len(in_use)
+        return Wanted(known, num_tokens, hits, published, partial, cost)
 
     def must_copy(self, name: int, num_tokens: int) -> bool:
         entry = self.entries[name]
-        partial = entry.num_tokens % self.page_size != 0
+        partial = entry.num_tokens % self.setup.page_size != 0
         return num_tokens > entry.num_tokens and partial and self.references()[entry.pages[-1]] > 1
 
     def pages_needed(self, name: int, num_tokens: int) -> int:
         return self.pages_for(num_tokens) - len(self.entries[name].pages) + int(self.must_copy(name, num_tokens))
 
-    def can_extend(self, name: int, num_tokens: int) -> bool:
-        return self.pages_needed(name, num_tokens) <= len(self.free) + len(self.cached)
-
     # Changes
 
-    def admit(self, name: int, prefixes: list[int], budget: int | None) -> list[int]:
-        """Returns the pages that were hit."""
-        hits = self.hits(prefixes)
-        num_tokens = self._admitted_tokens(prefixes, budget)
-        entry = self.entries[name] = Entry(prefixes, list(hits), offered=len(hits))
-        self.cached = [page for page in self.cached if page not in hits]
-        if self.caching:
-            self.queried += len(prefixes)
-            self.hit += len(hits) * self.page_size
-        self._grow(entry, num_tokens)
-        return hits
+    def begin_step(self) -> None:
+        self.fresh = {entry.target for entry in self.log if isinstance(entry, Copied)}
 
-    def extend(self, name: int, prefixes: list[int], num_tokens: int) -> tuple[int, int] | None:
-        """Returns ``(source, target)`` of the copy that must be made."""
-        entry, copy = self.entries[name], None
-        entry.prefixes = prefixes
-        if self.must_copy(name, num_tokens):
-            copy = (entry.pages[-1], self._take())
-            entry.pages[-1] = copy[1]
-            self.copies += 1
-        self._grow(entry, num_tokens)
-        return copy
+    def admit(self, name: int, text: Text, budget: int, retention: Sequence[Retention]) -> tuple[int, int]:
+        want, is_back = self.wanted(name, text, budget), name in self.swapped
+        entry = self._enter(name, text, want.hits, want.published, retention, want.partial)
+        if is_back:
+            pages, _ = self.swapped[name]
+            for host_page in pages[len(want.hits) :]:
+                entry.pages.append(HOLE if host_page == HOLE else self._take())
+                if host_page != HOLE:
+                    self._copy(host_page, entry.pages[-1])
+            self._drop_swapped(name)
+            if HOLE in pages:
+                entry.place = None
+        elif self.setup.cache != "none":
+            self.stats["queried_tokens"] += len(text.tokens)
+            self.stats["hit_tokens"] += want.known
+        self._grow(entry, max(want.num_tokens, want.known if is_back else 0))
+        return want.known, entry.num_tokens
 
-    def publish(self, name: int, num_tokens: int) -> None:
+    def pin(self, name: int, text: Text) -> int:
+        hits = self.pins(text)
+        entry = self._enter(name, text, hits, len(hits), (), None)
+        entry.is_pin, entry.num_tokens = True, len(hits) * self.setup.page_size
+        return entry.num_tokens
+
+    def pins(self, text: Text) -> list[int]:
+        """The pages that a pin of ``text`` would hold."""
+        return self.shelf.match(text, len(text.tokens) // self.setup.page_size)
+
+    def extend(self, name: int, text: Text, num_tokens: int) -> None:
         entry = self.entries[name]
-        while self.caching and (entry.offered + 1) * self.page_size <= num_tokens:
-            prefix = entry.prefixes[(entry.offered + 1) * self.page_size - 1]
-            self.published.setdefault(entry.pages[entry.offered], prefix)
-            entry.offered += 1
+        entry.text = text
+        if self.must_copy(name, num_tokens):
+            shared, own = entry.pages[-1], self._take()
+            self._copy(shared, own)
+            entry.pages[-1] = own
+            self._settle(shared)
+            self.stats["copies"] += 1
+        self._grow(entry, num_tokens)
+
+    def truncate(self, name: int, num_tokens: int) -> None:
+        entry = self.entries[name]
+        while len(entry.pages) > self.pages_for(num_tokens):
+            self._settle(entry.pages.pop())
+        entry.num_tokens = num_tokens
+
+    def slide(self, name: int) -> None:
+        entry = self.entries[name]
+        for logical in range(self.behind(entry.num_tokens)):
+            page, entry.pages[logical] = entry.pages[logical], HOLE
+            self._settle(page)
+
+    def publish(self, name: int, text: Text, num_tokens: int) -> None:
+        entry, size = self.entries[name], self.setup.page_size
+        entry.text = text
+        while entry.place is not None and (entry.published + 1) * size <= num_tokens:
+            logical, page = entry.published, entry.pages[entry.published]
+            if page == HOLE:
+                entry.place = None
+                break
+            is_known = page in self.shelf.held
+            entry.place = self.shelf.publish(entry.place, text, logical, page)
+            entry.published += 1
+            if not is_known and page in self.shelf.held:
+                self.fresh.add(page)
+                self._retain(entry, logical)
 
     def fork(self, parent: int, child: int) -> None:
-        entry = self.entries[parent]
-        self.entries[child] = Entry(list(entry.prefixes), list(entry.pages), entry.num_tokens, entry.offered)
+        e = self.entries[parent]
+        self.entries[child] = Entry(e.text, list(e.pages), e.num_tokens, e.published, e.place, e.retention)
 
-    def release(self, name: int, valid_tokens: int | None) -> None:
+    def release(self, name: int) -> None:
         entry = self.entries[name]
         while entry.pages:
-            end = len(entry.pages) * self.page_size
-            page = entry.pages.pop()
-            if valid_tokens is not None and end > valid_tokens:
-                self.published.pop(page, None)
-            if not self.references()[page]:
-                (self.cached if page in self.published else self.free).append(page)
+            self._settle(entry.pages.pop())
         del self.entries[name]
 
-    def reset(self) -> None:
-        self.free += self.cached
-        self.cached.clear()
-        self.published.clear()
-        self.queried = self.hit = self.evictions = self.copies = 0
+    def can_swap_out(self, name: int) -> bool:
+        room = len(self.host_free) + len(self.host_parked)
+        return self.setup.num_host_pages > 0 and len(self.entries[name].held) <= room
 
-    def _admitted_tokens(self, prefixes: list[int], budget: int | None) -> int:
-        hit = len(self.hits(prefixes)) * self.page_size
-        return len(prefixes) if budget is None else min(len(prefixes), hit + budget)
+    def swap_out(self, name: int) -> None:
+        entry, pages = self.entries[name], list[int]()
+        for page in entry.pages:
+            pages.append(HOLE if page == HOLE else self._take_host())
+            if page != HOLE:
+                self._copy(page, pages[-1])
+        self.release(name)
+        self.swapped[name], self.left[name] = (pages, entry.num_tokens), entry.text
+        self.stats["swaps"] += 1
+
+    def drop_swapped(self, name: int) -> None:
+        if name in self.swapped:
+            self._drop_swapped(name)
+
+    def abandon_step(self) -> None:
+        for entry in self.entries.values():
+            if entry.is_pin and self.fresh & set(entry.pages):
+                while entry.pages:
+                    self._settle(entry.pages.pop())
+                entry.num_tokens = 0
+        for page in sorted(self.fresh):
+            if page in self.shelf.held:
+                self._forget(page)
+        for name, (pages, _) in list(self.swapped.items()):
+            if self.fresh & set(pages):
+                self._drop_swapped(name)
+        self.fresh.clear()
+        self.log.clear()
+
+    def reset(self) -> None:
+        for page in sorted(self.shelf.held):
+            if page in self.shelf.held:
+                self._forget(page)
+        self.stats.clear()
+
+    # Pages
+
+    def _enter(
+        self,
+        name: int,
+        text: Text,
+        hits: list[int],
+        published: int,
+        retention: Sequence[Retention],
+        partial: tuple[int, int] | None,
+    ) -> Entry:
+        for page in set(hits) - {HOLE}:
+            self.shelf.uses[page].hits += 1
+            self.parked.discard(page)
+            self.host_parked.discard(page)
+        entry = Entry(text, list(hits), 0, published, self.shelf.place(text, published), retention)
+        self.entries[name] = entry
+        copied = None
+        if partial:
+            copied = self._free_page()
+            if copied != partial[0]:  # else it was evicted just now, and its content is where it is wanted
+                self._copy(partial[0], copied)
+            self.log.append(Blank(copied, partial[1]))
+        for logical, page in enumerate(hits):
+            if page >= self.setup.num_pages:
+                entry.pages[logical] = self._take()
+                self._copy(page, entry.pages[logical])
+                if page in self.shelf.held:
+                    self.shelf.move(page, entry.pages[logical])
+                self.host_free.append(page)
+                self.stats["returns"] += 1
+            if page != HOLE and entry.pages[logical] in self.shelf.held:
+                self._retain(entry, logical)
+        if copied is not None:
+            entry.pages.append(copied)
+        return entry
+
+    def _last(self, logical: int) -> int:
+        return (logical + 1) * self.setup.page_size - 1
 
     def _grow(self, entry: Entry, num_tokens: int) -> None:
         while len(entry.pages) < self.pages_for(num_tokens):
             entry.pages.append(self._take())
         entry.num_tokens = num_tokens
 
+    def _copy(self, source: int, target: int) -> None:
+        self.log.append(Copied(source, target))
+        self.fresh.add(target)
+
+    def _settle(self, page: int) -> None:
+        """An entry has just let go of ``page``."""
+        if page != HOLE and not self.references()[page]:
+            if page in self.shelf.held:
+                self.shelf.uses[page].parked = self.shelf.tick()
+                self.parked.add(page)
+            else:
+                self.free.append(page)
+
     def _take(self) -> int:
+        page = self._free_page()
+        self.log.append(Blank(page, 0))
+        return page
+
+    def _free_page(self) -> int:
         if not self.free:
-            victim = self.cached.pop(0)
-            del self.published[victim]
-            self.evictions += 1
-            return victim
+            self._evict()
+            self.stats["evictions"] += 1
         return self.free.pop(0)
+
+    def _evict(self) -> None:
+        page = self.shelf.victim(self.parked)
+        if not self.host_free and not self.host_parked:
+            self._forget(page)
+            return
+        target = self._take_host()
+        if page not in self.shelf.held:
+            self.host_free.append(target)
+            return
+        self._copy(page, target)
+        self.shelf.move(page, target)
+        self.shelf.uses[target].parked = self.shelf.tick()
+        self.host_parked.add(target)
+        self.parked.remove(page)
+        self.free.append(page)
+        self.stats["offloads"] += 1
+
+    def _take_host(self) -> int:
+        if not self.host_free:
+            self._forget(self.shelf.victim(self.host_parked))
+        return self.host_free.pop(0)
+
+    def _drop_swapped(self, name: int) -> None:
+        self.host_free += [page for page in self.swapped.pop(name)[0] if page != HOLE]
+
+    def _forget(self, page: int) -> None:
+        references = self.references()
+        for gone in self.shelf.forget(page):
+            if gone in self.host_parked:
+                self.host_parked.remove(gone)
+                self.host_free.append(gone)
+            elif gone < self.setup.num_pages and not references[gone]:
+                self.parked.remove(gone)
+                self.free.append(gone)
+
+    def _retain(self, entry: Entry, logical: int) -> None:
+        use = self.shelf.uses[entry.pages[logical]]
+        first, last = logical * self.setup.page_size, self._last(logical)
+        for wish in entry.retention:
+            if wish.start <= last and (wish.stop is None or first < wish.stop):
+                use.priority, use.expires = wish.priority, self.clock() + wish.seconds

@@ -1,4 +1,4 @@
-"""A stand-in for the memory of a GPU: it knows exactly what every slot holds.
+"""A stand-in for the memory of a GPU and its host: it knows exactly what every slot holds.
 
 The key and value of a token depend on all tokens before it and on the salt (the adapter, say), and on nothing else.
 So the content of a slot is named by that whole prefix, numbered so that equal numbers mean equal prefixes.
@@ -7,9 +7,15 @@ So the content of a slot is named by that whole prefix, numbered so that equal n
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from typing import NamedTuple
 
 #: Stands in a slot that nobody wrote since its page was taken. Whoever reads it has read rubbish.
 POISON = -1
+
+
+class Text(NamedTuple):
+    tokens: list[int]
+    ends: list[int]  #: the number of the prefix of 0, 1, 2 … tokens
 
 
 class Prefixes:
@@ -18,14 +24,12 @@ class Prefixes:
     def __init__(self) -> None:
         self._numbers: dict[tuple[str, Hashable] | tuple[int, int], int] = {}
 
-    def of(self, salt: Hashable, tokens: Iterable[int]) -> list[int]:
-        """For every position, the number of the prefix that ends there."""
-        prefix = self._number(("salt", salt))
-        numbers = []
+    def of(self, salt: Hashable, tokens: Iterable[int]) -> Text:
+        tokens = list(tokens)
+        ends = [self._number(("salt", salt))]
         for token in tokens:
-            prefix = self._number((prefix, token))
-            numbers.append(prefix)
-        return numbers
+            ends.append(self._number((ends[-1], token)))
+        return Text(tokens, ends)
 
     def _number(self, step: tuple[str, Hashable] | tuple[int, int]) -> int:
         return self._numbers.setdefault(step, len(self._numbers))
@@ -41,8 +45,9 @@ class KVMemory:
     def page(self, page: int) -> list[int]:
         return self.slots[page * self.page_size : (page + 1) * self.page_size]
 
-    def poison(self, page: int) -> None:
-        self._overwrite(page, [POISON] * self.page_size)
+    def blank(self, page: int, start: int = 0) -> None:
+        """Slots from ``start`` on hold nothing worth reading."""
+        self._overwrite(page, self.page(page)[:start] + [POISON] * (self.page_size - start))
 
     def copy(self, source: int, target: int) -> None:
         self._overwrite(target, self.page(source))
@@ -53,6 +58,11 @@ class KVMemory:
                 f"slot {slot} holds prefix {self.slots[slot]}: it was written a second time"
             )
             self.slots[slot] = content
+
+    def spoil(self, slots: Iterable[int]) -> None:
+        """A step that failed half-way may have written anything there."""
+        for slot in slots:
+            self.slots[slot] = -2
 
     def read(self, slots: Sequence[int]) -> list[int]:
         return [self.slots[slot] for slot in slots]

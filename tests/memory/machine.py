@@ -12,33 +12,25 @@ from collections import Counter
 from collections.abc import Callable
 
 from pagedlab.progress import progress_bar
-from tests.memory.world import Choose, Setup, World
+from tests.memory.draws import random_setup
+from tests.memory.world import World
 
 #: How often each rule is tried, beside the others.
 WEIGHTS = {
-    World.admit: 20, World.extend: 24, World.compute: 18, World.publish: 14, World.release: 12, World.serve: 4,
-    World.fork: 2, World.write_after_fork: 2, World.fail: 2, World.retract: 3, World.press: 1, World.reset: 1,
-    World.misuse: 1,
+    World.admit: 24, World.extend: 22, World.compute: 18, World.publish: 14, World.release: 8, World.preempt: 6,
+    World.speculate: 5, World.serve: 5, World.pin: 3, World.fork: 2, World.write_after_fork: 2, World.fail: 2,
+    World.wait: 2, World.give_up: 1, World.press: 1, World.reset: 1, World.misuse: 1,
 }  # fmt: skip
 
 
-def random_setup(choose: Choose) -> Setup:
-    return Setup(
-        page_size=(*range(1, 9), 16)[choose(9)],
-        num_pages=1 + choose(32),
-        hash_bits=(128, 128, 4, 0, None)[choose(5)],
-        max_events=(1_000_000, 64, 2)[choose(3)],
-    )
-
-
 def run(num_operations: int, seed: int, advance: Callable[[float], None] = lambda amount: None) -> Counter[str]:
-    """At least so many operations, in worlds of a thousand each. Returns what was seen."""
+    """At least so many operations, in worlds of 250 each. Returns what was seen."""
     seen: Counter[str] = Counter()
     while seen["operations"] < num_operations:
         rng = random.Random(f"{seed} {seen['worlds']}")
         world = World(random_setup(rng.randrange))
         try:
-            while world.num_operations < 1000:
+            while world.num_operations < 250:
                 rule = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
                 rule(world, rng.randrange)
         except Exception as error:

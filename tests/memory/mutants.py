@@ -1,15 +1,15 @@
-"""One-line faults in memory/ and scheduling/: what goes wrong, the text, and what stands in its place."""
+"""One-line faults in memory/: what goes wrong, the text, and what stands in its place (see tests/mutation.py)."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from tests.mutation import PYTEST, Mutant
 
-
-class Mutant(NamedTuple):
-    fault: str
-    old: str  #: stands in the file exactly once
-    new: str
-
+SUITE = (
+    "tests.memory.machine --operations 4000 --seed 2",
+    f"{PYTEST} tests/memory/test_prefix_hash.py tests/memory/test_eviction.py tests/memory/test_partial_hits.py "
+    "tests/memory/test_host.py tests/memory/test_trace.py tests/memory/test_table.py "
+    "tests/memory/test_contiguous.py tests/memory/test_prefix_radix.py",
+)
 
 MUTANTS = {
     "memory/pool.py": [
@@ -17,73 +17,165 @@ MUTANTS = {
         Mutant("a shared page is freed too early", "if left == 0:", "if left <= 1:"),
         Mutant("the free queue is a stack", "self._free.popleft()", "self._free.pop()"),
         Mutant("an evicted page is lost", "remove(page)\n        self._free.append(page)", "remove(page)"),
-        Mutant("a revived page stays cached", "self._cached.remove(page)\n        self._ref", "self._ref"),
     ],
     "memory/table.py": [
         Mutant("a run of slots leaves its page", "min(size - offset, stop - start)", "stop - start"),
+        Mutant("a hole is given back twice", "        self.holes += 1\n", ""),
+        Mutant("a mirror misses a replaced page", "self.dirty = min(self.dirty, logical)", "pass"),
+    ],
+    "memory/copies.py": [
+        Mutant("a copy goes the wrong way", "    source: int\n    target: int", "    target: int\n    source: int"),
+    ],
+    "memory/holdings.py": [
+        Mutant(
+            "of two readers one writes uncopied",
+            "refcount(table.pages[-1]) > 1\n\n",
+            "refcount(table.pages[-1]) > 2\n\n",
+        ),
+        Mutant("nothing is ever copied", "and table.waste > 0 and", "and False and"),
+        Mutant("a copied page keeps its reference", "        self._drop(shared, sequence, logical)\n", ""),
+        Mutant(
+            "heads are evicted before tails",
+            "reversed(range(table.holes, len(table)))",
+            "range(table.holes, len(table))",
+        ),
+        Mutant("a page is published one token early", "* size <= num_tokens and", "* size <= num_tokens + 1 and"),
+        Mutant("an extension fails half-way", "            self.store.require(max(0, missing) + must_copy)\n", ""),
+        Mutant(
+            "a fork publishes again", "holding.cursor, holding.published, holding.ret", "holding.cursor, 0, holding.ret"
+        ),
+        Mutant("the window is one token too narrow", "(position + 1 - self.window)", "(position + 2 - self.window)"),
+        Mutant(
+            "a rejected draft stays", "        table.num_tokens = num_tokens\n\n    def publish", "\n    def publish"
+        ),
+        Mutant("a copy is not told", "        self.record(EventKind.COPY, fresh, sequence, shared)\n", ""),
+        Mutant("a wish reaches one page too far", "wish.stop > start)", "wish.stop >= start)"),
     ],
     "memory/manager.py": [
         Mutant("a prompt is hit to its last token", "(len(tokens) - 1) // self", "len(tokens) // self"),
-        Mutant("hits are counted as room", "reserved=revived", "reserved=0"),
+        Mutant("a partial hit takes the last token too", "len(tokens) - 1 - len(match", "len(tokens) - len(match"),
         Mutant(
-            "pages are counted one too many", "-(-num_tokens // self.page_size)", "num_tokens // self.page_size + 1"
+            "an admission fails half-way",
+            "        self.store.require(self.pages_for(num_tokens) - behind, match.pages[behind:])\n",
+            "",
         ),
-        Mutant("of two readers one writes uncopied", "table.pages[-1]) > 1", "table.pages[-1]) > 2"),
-        Mutant("nothing is ever copied", "table.waste > 0 and", "False and"),
-        Mutant("a copy goes the wrong way", "PageCopy(shared, fresh)", "PageCopy(fresh, shared)"),
-        Mutant("a copied page keeps its reference", "self.pool.drop(shared, keep=False)", "pass"),
+        Mutant("hits are miscounted", "hit_tokens += known", "hit_tokens += len(tokens)"),
+        Mutant("a reset takes used pages for cached", "if self.pool.num_used:", "if False:"),
+        Mutant("a swapped page comes back twice", "swapped.pages[len(match.pages) :]", "swapped.pages"),
+        Mutant("a swap is not copied", "            self.store.copy(page, pages[-1])\n", ""),
+        Mutant("a resumed sequence forgets its holes", "                table.holes += 1\n", ""),
+        Mutant("a pin lost in a failed step keeps rubbish", "                self.truncate(name, 0)\n", ""),
+    ],
+    "memory/store.py": [
+        Mutant("hits are counted as room", "page < self.host.first and self.pool", "self.pool"),
         Mutant(
-            "heads are evicted before tails", "in reversed(range(len(holding.table)))", "in range(len(holding.table))"
+            "a page in use can be evicted",
+            "            self.queue.claim(page)\n        self.queue",
+            "            pass\n        self.queue",
         ),
-        Mutant("a page is published one token early", "* size <= num_tokens:", "* size <= num_tokens + 1:"),
+        Mutant("a cached page is never evicted", "            self.queue.park(page)\n", "            pass\n"),
+        Mutant("a failed step's page survives", "        self._fresh.add(page)\n", ""),
+        Mutant("a failed step's copy survives", "        self._fresh.add(target)\n", ""),
+        Mutant("a copy asked for between steps is forgotten", "{copy.target for copy in self._copies}", "set()"),
+        Mutant("what is cut off keeps its pages", "(page, *sorted(forgotten.cut_off))", "(page,)"),
         Mutant(
-            "a failed step's page survives",
-            "(logical + 1) * self.page_size > valid",
-            "logical * self.page_size > valid",
+            "a page comes back and stays",
+            "        self.host.blank(page)\n        self.stats.ret",
+            "        self.stats.ret",
         ),
-        Mutant("a sound page is forgotten too", "* self.page_size > valid", "* self.page_size >= valid"),
-        Mutant("a forgotten page is kept", "                keep = False", "                pass"),
-        Mutant("a cached page is never evicted", "self.prefix_cache.park(page)", "pass"),
-        Mutant("a page in use can be evicted", "self.prefix_cache.claim(page)", "pass"),
-        Mutant("an extension fails half-way", "self._require(self.pages_needed(sequence, num_tokens))", "pass"),
-        Mutant("a fork publishes again", "holding.cursor, holding.published)", "holding.cursor, 0)"),
-        Mutant("hits are miscounted", "hit_tokens += num_hit", "hit_tokens += len(tokens)"),
-        Mutant("a reset takes used pages for cached", "if self.pool.num_used:", "if self.pool.num_used > 1:"),
-        Mutant("a copy is not told", "self.record(EventKind.COPY, fresh, sequence, shared)", "pass"),
+        Mutant(
+            "a page to be computed is copied before",
+            "page < self.host.first and page not in self._fresh",
+            "page < self.host.first",
+        ),
+        Mutant(
+            "an offload is not copied",
+            "            self.copy(page, target)\n            self.prefix",
+            "            self.prefix",
+        ),
+    ],
+    "memory/host.py": [
+        Mutant(
+            "a swapped page can be taken again",
+            "for page in swapped.pages:\n            if page >= self.first:",
+            "for page in swapped.pages[1:]:\n            if page >= self.first:",
+        ),
+        Mutant("a claimed page is given up", "        if is_parked:", "        if True:"),
+    ],
+    "memory/eviction.py": [
+        Mutant("the most recently used goes first", "    return use.parked\n", "    return -use.parked\n"),
+        Mutant("hits are not counted", "self._uses[page].hits += 1", "pass"),
+        Mutant("a wish never ends", "self._expiries[0][0] <= now", "False"),
+        Mutant(
+            "a new leaf is not noticed", "        if page in self._parked:\n            self._put(page)", "        pass"
+        ),
+        Mutant("leaves stay and trunks go", "return not use.is_leaf, order(use)", "return use.is_leaf, order(use)"),
+        Mutant(
+            "a stale entry is believed",
+            "if self._parked.get(entry.page) is not entry:",
+            "if entry.page not in self._parked:",
+        ),
+    ],
+    "memory/prefix_cache.py": [
+        Mutant(
+            "a shared run is one too long",
+            "            return at\n    return length",
+            "            return at + 1\n    return length",
+        ),
+        Mutant(
+            "only the right neighbour is looked at",
+            "range(middle, len(children)), range(middle - 1, -1, -1)",
+            "range(middle, len(children)),",
+        ),
     ],
     "memory/prefix_hash.py": [
         Mutant("a collision hits", "content.parent is parent and content.tokens == tokens", "True"),
         Mutant("what came before does not matter", "content.parent is parent and ", ""),
-        Mutant("keys are not chained", "parent + struct.pack", "struct.pack"),
+        Mutant("keys are not chained", "blake2b(parent + _packer", "blake2b(_packer"),
         Mutant("salts do not isolate", "root = self._roots.get(salt)", "root = self._roots.get(None)"),
-        Mutant("the youngest page is evicted", "next(iter(self._parked))", "next(reversed(self._parked))"),
         Mutant("a reused page keeps its content", "        content.pages.remove(page)\n", ""),
-        Mutant("a lost parent is never found again", "self._enter(self._findable(cursor), ", "self._enter(cursor, "),
+        Mutant(
+            "a page is published after what was lost",
+            "if cursor.parent is not None and cursor not in",
+            "if False and cursor not in",
+        ),
+    ],
+    "memory/prefix_radix.py": [
+        Mutant(
+            "a cursor does not see that its edge was split",
+            "while node.parent is not None and depth <= node.start:",
+            "while False:",
+        ),
+        Mutant("a cursor trusts what came back", "and node.entries[at].stamp == stamp", ""),
+        Mutant("what is cut off can still be hit", "            gone += lost.entries\n", ""),
+        Mutant(
+            "an edge goes on beside its children",
+            "node.parent is not None and not node.children:",
+            "node.parent is not None:",
+        ),
+        Mutant(
+            "the head of a split is not known",
+            "            self._where[entry.page] = (head, at)\n",
+            "            pass\n",
+        ),
+        Mutant(
+            "an inner page counts as a leaf", "depth + 1 == node.stop and not node.children", "depth + 1 == node.stop"
+        ),
     ],
     "memory/replay.py": [
-        Mutant("a released page stays in the row", "                view.pages.pop()", "                pass"),
+        Mutant("a released page stays in the row", "            view.pages.pop()", "            pass"),
+        Mutant(
+            "a filled page looks blank",
+            "            self.filled[page], self.content[page] = value, (sequence",
+            "            _, self.content[page] = value, (sequence",
+        ),
+        Mutant("what is in host memory is not seen", "            self.host.add(value)\n", "            pass\n"),
     ],
     "memory/events.py": [
         Mutant("a fold miscounts", "self.folded += count", "self.folded += count - 1"),
-        Mutant("the map of a long run only grows", "self.base.sequences = {", "forgotten = {"),
+        Mutant("the map of a long run only grows", "            del self.base.sequences[gone]\n", ""),
     ],
-    "scheduling/scheduler.py": [
-        Mutant("the oldest is the victim", "victim = self.running[-1]", "victim = self.running[0]"),
-        Mutant("the budget never shrinks", "budget -= stop - sequence.num_computed", "pass"),
-        Mutant("a victim thinks it was computed", "        sequence.num_computed = 0\n", ""),
-        Mutant("somebody comes in on stolen pages", "if not plan.preempted:", "if True:"),
-        Mutant("an abandoned step stays published", ", valid_tokens=sequence.num_computed", ""),
-        Mutant("a fork forgets its prompt", "if sequence is not chunk.sequence:", "if False:"),
-        Mutant(
-            "one token too many",
-            "sequence.num_output == params.max_tokens",
-            "sequence.num_output - 1 == params.max_tokens",
-        ),
-        Mutant("a stop comes one token late", ">= params.min_tokens", "> params.min_tokens"),
-        Mutant("one place too many", "(self.waiting[0]) <= places", "(self.waiting[0]) <= places + 1"),
-        Mutant("an impossible request is accepted", "* self.manager.page_size + 1)", "* self.manager.page_size + 9)"),
-        Mutant("a copy is not planned", "plan.copies.append(copy)", "pass"),
-        Mutant("pages are not published", "self.manager.publish(sequence.id, sequence.token_ids, stop)", "pass"),
-        Mutant("salts stay behind", "budget, sequence.request.salt)", "budget)"),
+    "memory/contiguous.py": [
+        Mutant("a gap may be one slot too short", "len(run) >= num_slots", "len(run) >= num_slots - 1"),
     ],
 }

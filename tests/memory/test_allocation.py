@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagedlab.errors import InvariantViolation, OutOfPages
-from pagedlab.memory.manager import CacheManager, PageCopy
-from tests.memory.serving import hash_cache, leave, make_manager, page_sizes, pages_of, published, serve
-
-A, B, C, D = 1, 2, 3, 4
-
-
-def everything(manager: CacheManager) -> list[object]:
-    """All that a refused call could have touched."""
-    pool, cache, trace = manager.pool, hash_cache(manager), manager.trace
-    assert trace is not None
-    pages = range(pool.num_pages)
-    tables = {name: (pages_of(manager, name), manager.table(name).num_tokens) for name in manager.sequences}
-    return [
-        *([pool.refcount(page), pool.state(page), cache.key_of(page)] for page in pages),
-        *(pool.free_pages(), cache.eviction_order(), tables, copy(manager.stats), list(trace)),
-    ]
+from pagedlab.memory.copies import PageCopy
+from pagedlab.memory.manager import CacheManager
+from tests.memory.proofs import snapshot
+from tests.memory.serving import (
+    A,
+    B,
+    C,
+    D,
+    both_caches,
+    leave,
+    make_manager,
+    page_sizes,
+    pages_of,
+    published,
+    serve,
+    several_slots,
+    victims,
+)
 
 
 @page_sizes
 def test_pages_come_back_to_the_free_queue_tail_first_behind_those_that_wait_there(page_size: int) -> None:
     """Behaviour 5."""
-    manager = make_manager(7, page_size, caching=False)
+    manager = make_manager(7, page_size, None)
     for name, num_pages in enumerate((2, 3)):
         manager.admit(name, [A] * num_pages * page_size)
     assert (pages_of(manager, 0), pages_of(manager, 1)) == ([0, 1], [2, 3, 4])
@@ -44,16 +46,17 @@ def test_pages_come_back_to_the_free_queue_tail_first_behind_those_that_wait_the
     assert pages_of(manager, 2) == [5, 6, 4]
 
 
+@both_caches
 @page_sizes
-def test_free_queue_and_cached_pages_keep_their_orders_apart(page_size: int) -> None:
+def test_free_queue_and_cached_pages_keep_their_orders_apart(page_size: int, cache: str) -> None:
     """Behaviour 5: of a released sequence, published pages are parked, the others freed, each tail first."""
-    manager = make_manager(6, page_size)
+    manager = make_manager(6, page_size, cache)
     tokens = [A] * 4 * page_size
     manager.admit(0, tokens)
     manager.publish(0, tokens, 2 * page_size)
     leave(manager, 0)
     assert manager.pool.free_pages() == [4, 5, 3, 2]
-    assert hash_cache(manager).eviction_order() == [1, 0]
+    assert victims(manager) == [1, 0]
 
 
 def too_large_to_admit(manager: CacheManager, page_size: int) -> None:
@@ -68,52 +71,58 @@ def too_large_to_extend(manager: CacheManager, page_size: int) -> None:
     manager.extend(0, 6 * page_size)
 
 
+@both_caches
 @page_sizes
 @pytest.mark.parametrize("act", [too_large_to_admit, too_large_to_admit_for_its_hits, too_large_to_extend])
-def test_a_failed_allocation_changes_nothing(page_size: int, act: Callable[[CacheManager, int], None]) -> None:
+def test_a_failed_allocation_changes_nothing(
+    page_size: int, cache: str, act: Callable[[CacheManager, int], None]
+) -> None:
     """Behaviour 10."""
-    manager = make_manager(5, page_size, trace=True)
+    manager = make_manager(5, page_size, cache, trace=True)
     serve(manager, 0, [A] * 3 * page_size)
     serve(manager, 1, [B] * 2 * page_size)
     leave(manager, 1)
     assert (manager.pool.num_used, manager.pool.num_cached, manager.pool.num_free) == (3, 2, 0)
-    before = everything(manager)
+    before = snapshot(manager)
     with pytest.raises(OutOfPages):
         act(manager, page_size)
-    assert everything(manager) == before
+    assert snapshot(manager) == before
     manager.check()
 
 
-@pytest.mark.parametrize("page_size", [2, 3, 4, 7, 16])
-def test_a_copy_that_finds_no_page_changes_nothing(page_size: int) -> None:
+@both_caches
+@several_slots
+def test_a_copy_that_finds_no_page_changes_nothing(page_size: int, cache: str) -> None:
     """Behaviour 10."""
-    manager = make_manager(2, page_size, trace=True)
+    manager = make_manager(2, page_size, cache, trace=True)
     serve(manager, 0, [A] * (page_size + 1))
     manager.fork(0, 1)
-    before = everything(manager)
+    before = snapshot(manager)
     with pytest.raises(OutOfPages, match="1 pages asked for, 0 free and 0 cached"):
         manager.extend(1, page_size + 2)
-    assert everything(manager) == before
+    assert snapshot(manager) == before
 
 
+@both_caches
 @page_sizes
-def test_cached_pages_that_are_hit_are_not_counted_as_room_for_the_rest(page_size: int) -> None:
+def test_cached_pages_that_are_hit_are_not_counted_as_room_for_the_rest(page_size: int, cache: str) -> None:
     """Behaviour 11: two pages cached and hit, two free: two more can be had, not three, and not four."""
-    manager = make_manager(4, page_size)
+    manager = make_manager(4, page_size, cache)
     prefix = [A] * 2 * page_size
     serve(manager, 0, prefix)
     leave(manager, 0)
     assert manager.num_available == 4
-    with pytest.raises(OutOfPages, match="3 pages asked for, 2 free and 0 cached"):
+    with pytest.raises(OutOfPages, match="5 pages asked for, 2 free and 2 cached"):
         manager.admit(1, prefix + [B] * 3 * page_size)
     assert manager.admit(1, prefix + [B] * 2 * page_size) == (2 * page_size, 4 * page_size)
     assert manager.num_available == 0
 
 
+@both_caches
 @page_sizes
-def test_pages_hit_while_in_use_take_nothing_from_the_room_there_is(page_size: int) -> None:
+def test_pages_hit_while_in_use_take_nothing_from_the_room_there_is(page_size: int, cache: str) -> None:
     """Behaviour 11."""
-    manager = make_manager(4, page_size)
+    manager = make_manager(4, page_size, cache)
     prefix = [A] * 2 * page_size
     serve(manager, 0, prefix)
     assert manager.admit(1, prefix + [B] * 2 * page_size).num_hit == 2 * page_size
@@ -125,16 +134,20 @@ def test_pages_hit_while_in_use_take_nothing_from_the_room_there_is(page_size: i
 def test_what_the_predictors_say_is_what_gets_allocated(data: st.DataObject) -> None:
     """Behaviour 12."""
     page_size = data.draw(st.sampled_from([1, 2, 3, 8]))
-    manager = make_manager(24, page_size)
+    settings: dict[str, Any] = {
+        "partial_hits": data.draw(st.booleans()),
+        "window": data.draw(st.sampled_from([None, 1, page_size + 1])),
+        "num_host_pages": data.draw(st.sampled_from([0, 6])),
+    }
+    manager = make_manager(24, page_size, data.draw(st.sampled_from(["hash", "radix"])), **settings)
     prompts = st.lists(st.integers(0, 1), min_size=1, max_size=6 * page_size)
     for name in range(4):
         tokens = data.draw(prompts)
+        manager.begin_step(name)
         foretold, available = manager.lookup(tokens), manager.num_available
-        revived = sum(manager.pool.refcount(page) == 0 for page in manager._match(tokens, None).pages)
-        admission = serve(manager, name, tokens)
-        assert admission.num_hit == foretold
-        fresh = manager.pages_for(len(tokens)) - foretold // page_size
-        assert available - manager.num_available == fresh + revived
+        pages = manager.pages_to_admit(name, tokens, len(tokens))
+        assert serve(manager, name, tokens).num_hit == foretold
+        assert available - manager.num_available == pages
         manager.fork(name, 100 + name)
         for target in (name, 100 + name):
             total = len(tokens) + data.draw(st.integers(0, 2 * page_size))
@@ -145,13 +158,21 @@ def test_what_the_predictors_say_is_what_gets_allocated(data: st.DataObject) -> 
             else:
                 with pytest.raises(OutOfPages):
                     manager.extend(target, total)
-        leave(manager, 100 + name, *([name] if data.draw(st.booleans()) else []))
+        manager.slide(name)
+        held, longer = manager.table(name).num_tokens, [*tokens, *[0] * (2 * page_size + 1)]
+        if data.draw(st.booleans()) and manager.swap_out(name):
+            available, pages = manager.num_available, manager.pages_to_admit(name, longer, held + 1)
+            if pages <= available:
+                assert manager.admit(name, longer, budget=1) == (held, held + 1)
+                assert available - manager.num_available == pages
+        leave(manager, 100 + name, *([name] if name in manager.sequences and data.draw(st.booleans()) else []))
 
 
+@both_caches
 @page_sizes
-def test_a_request_that_is_tried_again_is_counted_once_and_a_preempted_one_again(page_size: int) -> None:
+def test_a_request_that_is_tried_again_is_counted_once_and_a_preempted_one_again(page_size: int, cache: str) -> None:
     """Behaviour 20."""
-    manager = make_manager(3, page_size)
+    manager = make_manager(3, page_size, cache)
     serve(manager, 0, [B] * 2 * page_size)
     tokens = [A] * 2 * page_size
     for _ in range(5):
@@ -170,11 +191,14 @@ def test_a_request_that_is_tried_again_is_counted_once_and_a_preempted_one_again
     assert manager.stats.hit_rate == hit / (6 * page_size)
 
 
+@both_caches
 @page_sizes
 @pytest.mark.parametrize("num_pages", [1, 2, 9])
-def test_a_pool_can_be_used_up_to_its_last_page_and_comes_back_whole(page_size: int, num_pages: int) -> None:
+def test_a_pool_can_be_used_up_to_its_last_page_and_comes_back_whole(
+    page_size: int, cache: str, num_pages: int
+) -> None:
     """Behaviours 21 and 22, with every page held at once by one sequence, and by as many as there are pages."""
-    manager = make_manager(num_pages, page_size)
+    manager = make_manager(num_pages, page_size, cache)
     for _ in range(3):
         serve(manager, 0, [A] * num_pages * page_size)
         assert manager.num_available == 0
@@ -190,10 +214,13 @@ def test_a_pool_can_be_used_up_to_its_last_page_and_comes_back_whole(page_size: 
         assert [manager.pool.refcount(page) for page in range(num_pages)] == [0] * num_pages
 
 
+@both_caches
 @page_sizes
-def test_full_pages_of_a_fork_are_shared_and_the_partial_one_is_copied_by_whoever_writes_first(page_size: int) -> None:
+def test_full_pages_of_a_fork_are_shared_and_the_partial_one_is_copied_by_whoever_writes_first(
+    page_size: int, cache: str
+) -> None:
     """Behaviour 34."""
-    manager = make_manager(8, page_size)
+    manager = make_manager(8, page_size, cache)
     num_tokens = page_size + page_size // 2 + 1
     serve(manager, 0, [A] * num_tokens)
     before = pages_of(manager, 0)
@@ -202,17 +229,19 @@ def test_full_pages_of_a_fork_are_shared_and_the_partial_one_is_copied_by_whoeve
         manager.fork(0, 1)
         assert pages_of(manager, 1) == pages_of(manager, 0)
         shared = pages_of(manager, 0)
-        made = manager.extend(writer, num_tokens + 1)
+        manager.extend(writer, num_tokens + 1)
+        made = manager.take_copies()
         if is_partial:
-            assert made == PageCopy(shared[-1], pages_of(manager, writer)[len(shared) - 1])
+            assert made == [PageCopy(shared[-1], pages_of(manager, writer)[len(shared) - 1])]
             assert pages_of(manager, writer)[: len(shared) - 1] == shared[:-1]
             assert manager.pool.refcount(shared[-1]) == 1
         else:
-            assert made is None
+            assert made == []
             assert pages_of(manager, writer)[:-1] == shared
         assert pages_of(manager, other) == shared
         manager.check()
-        assert manager.extend(other, num_tokens + 1) is None, "nobody else reads its last page any more"
+        manager.extend(other, num_tokens + 1)
+        assert manager.take_copies() == [], "nobody else reads its last page any more"
         assert pages_of(manager, 0)[-1] != pages_of(manager, 1)[-1]
         leave(manager, 0, 1)
         serve(manager, 0, [A] * num_tokens)
@@ -220,24 +249,29 @@ def test_full_pages_of_a_fork_are_shared_and_the_partial_one_is_copied_by_whoeve
     assert len(before) == manager.pages_for(num_tokens)
 
 
-@pytest.mark.parametrize("page_size", [2, 3, 4, 7, 16])
-def test_of_n_forks_all_but_the_last_to_write_copy(page_size: int) -> None:
+@both_caches
+@several_slots
+def test_of_n_forks_all_but_the_last_to_write_copy(page_size: int, cache: str) -> None:
     """Behaviour 34."""
-    manager = make_manager(8, page_size)
+    manager = make_manager(8, page_size, cache)
     serve(manager, 0, [A])
     for child in (1, 2, 3):
         manager.fork(0, child)
     assert manager.pool.refcount(0) == 4
-    copies = [manager.extend(name, 2) for name in (2, 0, 3, 1)]
-    assert [made is None for made in copies] == [False, False, False, True]
+    num_copies = []
+    for name in (2, 0, 3, 1):
+        manager.extend(name, 2)
+        num_copies.append(len(manager.take_copies()))
+    assert num_copies == [1, 1, 1, 0]
     assert len({pages_of(manager, name)[0] for name in range(4)}) == 4
     assert pages_of(manager, 1) == [0]
 
 
+@both_caches
 @page_sizes
-def test_a_fork_that_fills_the_page_it_shares_publishes_its_own_tokens(page_size: int) -> None:
+def test_a_fork_that_fills_the_page_it_shares_publishes_its_own_tokens(page_size: int, cache: str) -> None:
     """Behaviour 34: what parent and child write after the fork is found apart."""
-    manager = make_manager(8, page_size)
+    manager = make_manager(8, page_size, cache)
     tokens = [A] * (2 * page_size - 1)
     serve(manager, 0, tokens)
     manager.fork(0, 1)
@@ -318,14 +352,14 @@ def test_check_finds_a_sequence_that_holds_a_page_too_many_or_one_twice() -> Non
     manager = make_manager(4, 4)
     manager.admit(0, [A] * 5)
     manager.table(0).num_tokens = 4
-    with pytest.raises(InvariantViolation, match="sequence 0 holds 8 slots for 4"):
+    with pytest.raises(InvariantViolation, match="sequence 0 holds too much, or a page twice"):
         manager.check()
     manager.table(0).num_tokens = 8
     first, second = pages_of(manager, 0)
     manager.table(0).pages[1] = first
     manager.pool.share(first)
     manager.pool.drop(second, keep=False)
-    with pytest.raises(InvariantViolation, match="names a page twice"):
+    with pytest.raises(InvariantViolation, match="sequence 0 holds too much, or a page twice"):
         manager.check()
 
 

@@ -10,7 +10,7 @@ from pagedlab.errors import InvalidQuantity, InvariantViolation, OutOfSlots
 from pagedlab.memory.contiguous import ContiguousAllocator
 
 
-def test_three_reservations_waste_5288_of_12288_slots():
+def test_three_reservations_waste_5288_of_12288_slots() -> None:
     allocator = ContiguousAllocator(3 * 4096)
     for sequence, length in enumerate([800, 2300, 3900]):
         allocator.reserve(sequence, 4096)
@@ -18,7 +18,7 @@ def test_three_reservations_waste_5288_of_12288_slots():
     assert (allocator.num_reserved, allocator.num_used, allocator.internal_waste) == (12288, 7000, 5288)
 
 
-def test_free_slots_that_lie_apart_cannot_serve_a_long_run():
+def test_free_slots_that_lie_apart_cannot_serve_a_long_run() -> None:
     allocator = ContiguousAllocator(12)
     for sequence in range(4):
         allocator.reserve(sequence, 3)
@@ -31,13 +31,13 @@ def test_free_slots_that_lie_apart_cannot_serve_a_long_run():
     assert allocator.free_runs() == [range(3), range(6, 9)]
 
 
-def test_too_few_free_slots_is_said_to_be_just_that():
+def test_too_few_free_slots_is_said_to_be_just_that() -> None:
     allocator = ContiguousAllocator(4)
     with pytest.raises(OutOfSlots, match="Release a sequence"):
         allocator.reserve(0, 5)
 
 
-def test_first_fit_takes_the_first_gap_and_best_fit_the_tightest():
+def test_first_fit_takes_the_first_gap_and_best_fit_the_tightest() -> None:
     def with_gaps_of_four_and_two() -> ContiguousAllocator:
         allocator = ContiguousAllocator(8)
         for sequence, size in enumerate([4, 1, 2, 1]):
@@ -50,7 +50,7 @@ def test_first_fit_takes_the_first_gap_and_best_fit_the_tightest():
     assert with_gaps_of_four_and_two().reserve(9, 2, best_fit=True).start == 5
 
 
-def test_neighbouring_gaps_become_one_run():
+def test_neighbouring_gaps_become_one_run() -> None:
     allocator = ContiguousAllocator(6)
     for sequence in range(3):
         allocator.reserve(sequence, 2)
@@ -59,14 +59,14 @@ def test_neighbouring_gaps_become_one_run():
     assert allocator.reserve(3, 4).start == 0
 
 
-def test_a_full_line_is_not_fragmented():
+def test_a_full_line_is_not_fragmented() -> None:
     allocator = ContiguousAllocator(2)
     allocator.reserve(0, 2)
     assert (allocator.num_free, allocator.largest_free_run, allocator.external_fragmentation) == (0, 0, 0.0)
 
 
 @pytest.mark.parametrize("num_tokens", [1, 5])
-def test_a_sequence_neither_shrinks_nor_outgrows_its_reservation(num_tokens):
+def test_a_sequence_neither_shrinks_nor_outgrows_its_reservation(num_tokens: int) -> None:
     allocator = ContiguousAllocator(8)
     allocator.reserve(0, 4)
     allocator.extend(0, 2)
@@ -74,7 +74,7 @@ def test_a_sequence_neither_shrinks_nor_outgrows_its_reservation(num_tokens):
         allocator.extend(0, num_tokens)
 
 
-def test_misuse_is_refused():
+def test_misuse_is_refused() -> None:
     with pytest.raises(InvalidQuantity):
         ContiguousAllocator(0)
     allocator = ContiguousAllocator(4)
@@ -88,7 +88,7 @@ def test_misuse_is_refused():
 
 
 @pytest.mark.parametrize(("field", "value"), [("start", 1), ("num_slots", 3), ("used", 5)])
-def test_check_notices_broken_books(field, value):
+def test_check_notices_broken_books(field: str, value: int) -> None:
     allocator = ContiguousAllocator(4)
     allocator.reserve(0, 2)
     allocator.reserve(1, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from tests.memory.machine import random_setup, run
-from tests.memory.world import Choose, World
+from tests.memory.draws import Choose, random_setup
+from tests.memory.machine import WEIGHTS, run
+from tests.memory.world import World
 
-OPERATIONS = 200_000
+OPERATIONS = 80_000
 PARTS = 4
+
+#: What must have happened often in every part, or it proves little.
+SEEN = (
+    "refused", "hits", "copies", "forks", "failed", "resets", "twins", "publish", "extend", "release", "resumed",
+    "hits in host memory", "partial hits", "drafted", "pinned", "pages behind the window", "hits behind the window",
+)  # fmt: skip
 
 
 class CacheManagerMachine(RuleBasedStateMachine):
@@ -23,57 +31,9 @@ class CacheManagerMachine(RuleBasedStateMachine):
     def begin(self, data: st.DataObject) -> None:
         self.world = World(random_setup(drawing(data)))
 
-    @rule(data=st.data())
-    def admit(self, data: st.DataObject) -> None:
-        self.world.admit(drawing(data))
-
-    @rule(data=st.data())
-    def extend(self, data: st.DataObject) -> None:
-        self.world.extend(drawing(data))
-
-    @rule(data=st.data())
-    def publish(self, data: st.DataObject) -> None:
-        self.world.publish(drawing(data))
-
-    @rule(data=st.data())
-    def compute(self, data: st.DataObject) -> None:
-        self.world.compute(drawing(data))
-
-    @rule(data=st.data())
-    def serve(self, data: st.DataObject) -> None:
-        self.world.serve(drawing(data))
-
-    @rule(data=st.data())
-    def fail(self, data: st.DataObject) -> None:
-        self.world.fail(drawing(data))
-
-    @rule(data=st.data())
-    def fork(self, data: st.DataObject) -> None:
-        self.world.fork(drawing(data))
-
-    @rule(data=st.data())
-    def write_after_fork(self, data: st.DataObject) -> None:
-        self.world.write_after_fork(drawing(data))
-
-    @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
-        self.world.release(drawing(data))
-
-    @rule(data=st.data())
-    def retract(self, data: st.DataObject) -> None:
-        self.world.retract(drawing(data))
-
-    @rule(data=st.data())
-    def press(self, data: st.DataObject) -> None:
-        self.world.press(drawing(data))
-
-    @rule(data=st.data())
-    def reset(self, data: st.DataObject) -> None:
-        self.world.reset(drawing(data))
-
-    @rule(data=st.data())
-    def misuse(self, data: st.DataObject) -> None:
-        self.world.misuse(drawing(data))
+    @rule(what=st.sampled_from(list(WEIGHTS)), data=st.data())
+    def act(self, what: Callable[[World, Choose], None], data: st.DataObject) -> None:
+        what(self.world, drawing(data))
 
 
 def drawing(data: st.DataObject) -> Choose:
@@ -82,7 +42,7 @@ def drawing(data: st.DataObject) -> Choose:
 
 TestCacheManager = CacheManagerMachine.TestCase
 TestCacheManager.settings = settings(
-    max_examples=200,
+    max_examples=100,
     stateful_step_count=50,
     deadline=None,
     derandomize=True,
@@ -91,11 +51,12 @@ TestCacheManager.settings = settings(
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_operation_of_200_000_keeps_every_promise(part: int) -> None:
+def test_every_operation_of_80_000_keeps_every_promise(part: int) -> None:
+    """Behaviours 10, 11, 12, 22, 31, 33, 34 and 35, over all settings at once."""
     seen = run(OPERATIONS // PARTS, seed=part)
     assert seen["operations"] >= OPERATIONS // PARTS
-    for what in ("refused", "hits", "copies", "forks", "failed", "resets", "twins", "publish", "extend", "release"):
-        assert seen[what] > 100, f"{what} happened {seen[what]} times: the run proves little"
+    for what in SEEN:
+        assert seen[what] > 30, f"{what} happened {seen[what]} times: the run proves little"
 
 
 def test_the_long_run_is_one_command() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,8 +20,8 @@ A, B, C = 1, 2, 3
 K = EventKind
 
 
-def traced(num_pages: int, page_size: int) -> tuple[CacheManager, Trace]:
-    manager = make_manager(num_pages, page_size, trace=True)
+def traced(num_pages: int, page_size: int, **settings: Any) -> tuple[CacheManager, Trace]:
+    manager = make_manager(num_pages, page_size, trace=True, **settings)
     assert manager.trace is not None
     return manager, manager.trace
 
@@ -69,14 +70,62 @@ def test_every_change_leaves_exactly_its_events_in_order() -> None:
         *[(K.EVICT, 0, NONE, NONE), (K.ALLOCATE, 0, 3, 2)],
     ]
     manager.publish(3, [C] * 6, 6)
-    manager.release(3, valid_tokens=2)
+    manager.release(3)
     assert news() == [
         *[(K.PUBLISH, 1, 3, 0), (K.PUBLISH, 2, 3, 1), (K.PUBLISH, 0, 3, 2)],
-        *[(K.EVICT, 0, NONE, NONE), (K.RELEASE, 0, 3, 2), (K.EVICT, 2, NONE, NONE), (K.RELEASE, 2, 3, 1)],
-        (K.RELEASE, 1, 3, 0),
+        *[(K.RELEASE, 0, 3, 2), (K.RELEASE, 2, 3, 1), (K.RELEASE, 1, 3, 0)],
     ]
+    manager.begin_step(4)
+    manager.pin(-1, [C] * 2)
+    assert news() == [(K.STEP, NONE, NONE, 4), (K.SHARE, 1, -1, 0)]
+    manager.release(-1)
     manager.reset_prefix_cache()
-    assert news() == [(K.EVICT, 1, NONE, NONE)]
+    assert news() == [
+        (K.RELEASE, 1, -1, 0),
+        (K.EVICT, 0, NONE, NONE),
+        (K.EVICT, 1, NONE, NONE),
+        (K.EVICT, 2, NONE, NONE),
+    ]
+
+
+def test_windows_drafts_host_memory_and_partial_hits_leave_exactly_their_events_in_order() -> None:
+    """Behaviour 19."""
+    manager, trace = traced(3, 2, num_host_pages=4, partial_hits=True, window=2)
+    cursor = 0
+
+    def news() -> list[tuple[int, ...]]:
+        nonlocal cursor
+        rows, cursor = trace.since(cursor)
+        return [tuple(event) for event in events_of(rows)]
+
+    manager.begin_step(0)
+    manager.admit(0, [A, A, B, B, C])
+    manager.publish(0, [A, A, B, B, C], 5)
+    manager.slide(0)
+    assert news()[-3:] == [(K.PUBLISH, 1, 0, 1), (K.RELEASE, 0, 0, 0), (K.RELEASE, 1, 0, 1)]
+    manager.begin_step(1)
+    manager.extend(0, 7)
+    manager.truncate(0, 6)
+    assert news() == [
+        *[(K.STEP, NONE, NONE, 1), (K.OFFLOAD, 0, NONE, 3), (K.EVICT, 0, NONE, NONE)],
+        *[(K.ALLOCATE, 0, 0, 3), (K.RELEASE, 0, 0, 3)],
+    ]
+    assert manager.swap_out(0)
+    assert news() == [(K.RELEASE, 2, 0, 2)]
+    manager.admit(0, [A, A, B, B, C, C, C], budget=0)
+    assert news() == [(K.ALLOCATE, 0, 0, 2), (K.FILL, 0, 0, 2), (K.RESUME, NONE, 0, 6)]
+    manager.begin_step(2)
+    manager.admit(1, [A, A, B, C])
+    assert news()[1:] == [
+        *[(K.ALLOCATE, 2, 1, 1), (K.FILL, 2, 1, 1), (K.ADMIT, NONE, 1, 3)],
+    ], "the first page is behind the window: it stays where it is"
+    manager.release(1)
+    manager.release(0)
+    news()
+    assert manager.pin(-1, [A, A]) == 2
+    assert news() == [
+        *[(K.EVICT, 3, NONE, NONE), (K.ALLOCATE, 2, -1, 0), (K.FILL, 2, -1, 2), (K.PUBLISH, 2, -1, 0)],
+    ]
 
 
 @given(sizes=st.lists(st.integers(0, 9), max_size=30))
@@ -137,8 +186,8 @@ def test_folding_keeps_the_replay_right_and_the_trace_short(page_size: int, max_
 
 
 def test_folding_forgets_the_names_of_sequences_that_nothing_shows_any_more() -> None:
-    manager, _ = traced(4, 2)
-    trace = manager.trace = Trace(4, 2, max_events=32)
+    trace = Trace(4, 2, max_events=32)
+    manager = CacheManager(4, 2, prefix_cache=make_manager(4, 2).prefix_cache, trace=trace)
     for name in range(500):
         tokens = [name, name, A]
         trace.describe(name, f"request {name}", tokens)
@@ -157,8 +206,8 @@ def test_replay_can_stop_anywhere_and_steps_say_where_frames_begin() -> None:
     manager, trace = traced(4, 2)
     states = []
     for step in range(3):
-        trace.record(K.STEP, value=step)
-        serve(manager, step, [A + step] * 2)
+        manager.begin_step(step)
+        manager.admit(step, [A + step] * 2)
         states.append([manager.pool.state(page) for page in range(4)])
     ends = [*trace.steps()[1:], len(trace)]
     for step, end in enumerate(ends):

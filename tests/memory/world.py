@@ -1,89 +1,99 @@
 """Random operations on a CacheManager, proved right after every single one of them.
 
-Three witnesses that know nothing of each other must agree with it: the books (what is hit, taken and evicted, and in
-which order), a stand-in for GPU memory (every sequence reads exactly the keys and values of its own tokens, and no slot
-is written that somebody may still read), and the trace (its replay is the pool).
+Three witnesses that know nothing of each other must agree with it: the books (what is hit, taken, copied and evicted,
+and in which order), a stand-in for the memory of GPU and host (every sequence reads exactly the keys and values of its
+own tokens, and no slot is written that somebody may still read), and the trace (its replay is the pool).
 
-machine.py drives it.
+The operations come in steps, as a scheduler makes them: plan; make the copies; compute; keep what was accepted.
+machine.py drives it; proofs.py holds what is compared.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from pagedlab.errors import OutOfPages, PagedLabError, PagesInUse
 from pagedlab.memory.events import EventKind, FinishCode, Trace
-from pagedlab.memory.manager import CacheManager, PageCopy
-from pagedlab.memory.prefix_hash import HashPrefixCache, hash_page
-from tests.memory.books import Books
-from tests.memory.kv_memory import KVMemory, Prefixes
+from pagedlab.memory.eviction import EVICTION_ORDERS, leaves_first
+from pagedlab.memory.manager import CacheManager
+from tests.memory.books import HOLE, Books, Copied, Setup
+from tests.memory.draws import Choose, make_cache, random_prompt
+from tests.memory.kv_memory import KVMemory, Prefixes, Text
+from tests.memory.proofs import Live, Proofs, same, snapshot
 from tests.memory.witness import TraceWitness
 
-#: ``choose(n)`` picks one of ``range(n)``: at random in the long runs, by hypothesis in those that must shrink.
-Choose = Callable[[int], int]
-
-SALTS = (None, None, "tenant")
-
-
-class Setup(NamedTuple):
-    page_size: int
-    num_pages: int
-    hash_bits: int | None = 128  #: of the prefix cache's keys: with 0 all of them collide; None: no prefix cache
-    max_events: int = 1_000_000  #: of the trace
-
-
-@dataclass
-class Live:
-    """A sequence that holds pages."""
-
-    salt: str | None
-    tokens: list[int]
-    computed: int  #: tokens computed before the present step, which computes the rest of its slots
-    parent_computes: bool = False  #: a fork of this very step: what its parent writes, it reads
+Refusal = type[Exception] | tuple[type[Exception], ...]
 
 
 class World:
     """A cache manager, and everything it is compared with. Each public method is a rule, made of operations."""
 
     def __init__(self, setup: Setup) -> None:
-        size, pages, bits, max_events = self.setup = setup
-        self.trace = Trace(pages, size, max_events=max_events)
-        self.cache = None if bits is None else HashPrefixCache(size, hash_page=cut_hash(bits))
-        self.manager = CacheManager(pages, size, prefix_cache=self.cache, trace=self.trace)
-        self.books = Books(pages, size, caching=bits is not None)
-        self.kv = KVMemory(pages, size)
+        self.setup = setup
+        self.now = 0.0
+        self.trace = Trace(setup.num_pages, setup.page_size, max_events=setup.max_events)
+        order = EVICTION_ORDERS[setup.order]
+        self.manager = CacheManager(
+            setup.num_pages,
+            setup.page_size,
+            prefix_cache=make_cache(setup),
+            trace=self.trace,
+            eviction=leaves_first(order) if setup.leaves_first else order,
+            num_host_pages=setup.num_host_pages,
+            partial_hits=setup.partial_hits,
+            window=setup.window,
+            clock=lambda: self.now,
+        )
+        self.books = Books(setup, clock=lambda: self.now)
+        self.kv = KVMemory(setup.num_pages + setup.num_host_pages, setup.page_size)
         self.prefixes = Prefixes()
-        self.witness = TraceWitness(self.trace, self.kv)
         self.live: dict[int, Live] = {}
+        self.waiting: dict[int, Live] = {}  #: preempted
         self.past: list[Live] = []  #: sequences that left, whose prompts may come back
-        self.in_step: set[int] = set()  #: pages that the present step is to fill
-        self.num_operations = 0
         self.seen: Counter[str] = Counter()  #: what happened how often, so that no run proves nothing
         self.log: list[str] = []  #: every operation so far: a failure can be repeated by hand
-        self._num_names = 0
+        self.proofs = Proofs(self.manager, self.books, self.kv, self.live, TraceWitness(self.trace, self.kv), self.seen)
+        self.num_operations = 0
+        self._num_names = self._step = 0
+        self._planning = False
 
     # Rules
 
     def admit(self, choose: Choose) -> None:
-        salt, tokens = self._prompt(choose)
         budget = (None, None, choose(4 * self.setup.page_size + 1), 1)[choose(4)]
-        self._admit(self._new_name(), tokens, budget, salt)
+        name = self._pick(choose, list(self.waiting)) if choose(3) else None
+        if name is not None:
+            self._admit(name, self.waiting[name], budget)
+        else:
+            self._admit(self._new_name(), random_prompt(choose, self.setup, self.past), budget)
 
     def extend(self, choose: Choose) -> None:
         """The next chunk: of the prompt if some of it is left, else of tokens decoded since."""
-        name = self._pick(choose, self._outside_step())
+        name = self._pick(choose, self._idle())
         if name is not None:
             left = len(self.live[name].tokens) - self.books.entries[name].num_tokens
             decoded = (0, 1, 1, 1, 2, choose(3 * self.setup.page_size))
             self._extend(name, 1 + choose(left) if left else decoded[choose(6)], choose)
 
+    def speculate(self, choose: Choose) -> None:
+        """A decode step with drafts, of which some prove right."""
+        name = self._pick(choose, self._idle())
+        if name is None or len(self.live[name].tokens) > self.books.entries[name].num_tokens + 1:
+            return
+        if self._extend(name, 1, choose):
+            live = self.live[name]
+            self._publish(name, len(live.tokens))
+            drafts = [choose(2) for _ in range(1 + choose(2 * self.setup.page_size))]
+            if self._grow(name, live.tokens, len(live.tokens) + len(drafts)):
+                live.drafts, live.num_accepted = drafts, choose(len(drafts) + 1)
+                self.seen["drafted"] += 1
+
     def publish(self, choose: Choose) -> None:
         name = self._pick(choose, list(self.live))
         if name is not None:
-            held = self.books.entries[name].num_tokens
+            held = min(self.books.entries[name].num_tokens, len(self.live[name].tokens))
             self._publish(name, choose(held + 1) if choose(4) == 0 else held)
 
     def compute(self, choose: Choose) -> None:
@@ -91,245 +101,292 @@ class World:
 
     def serve(self, choose: Choose) -> None:
         """One request from beginning to end: what it published may be hit from now on."""
-        salt, tokens = self._prompt(choose)
-        name = self._new_name()
-        if self._admit(name, tokens, None, salt):
-            self._publish(name, len(tokens))
+        name, live = self._new_name(), random_prompt(choose, self.setup, self.past)
+        if self._admit(name, live, None):
+            self._publish(name, len(live.tokens))
             self._compute()
-            self._release(name, None, FinishCode.LENGTH)
+            self._finish(name)
 
     def fail(self, choose: Choose) -> None:
-        """The step fails: everyone in it ends, and what they were to fill is forgotten."""
-        outside = self._outside_step()
-        doomed = [name for name in self.live if name not in outside]
+        """The step fails, with some of its copies made: everyone in it ends, and what it was to bring is forgotten."""
+        self._plan()
+        made = self.books.log[: choose(len(self.books.log) + 1)]
+        if choose(2):
+            self.manager.take_copies()
+        self.proofs.make(made)
+        doomed = [name for name, live in self.live.items() if live.in_step]
+        for name in doomed:
+            if len(made) == len(self.books.log) and choose(2):
+                table = self.manager.table(name)
+                self.kv.spoil(table.slots(self.live[name].computed, table.num_tokens))
         while doomed:
-            name = doomed.pop(choose(len(doomed)))
-            self._release(name, self.live[name].computed, FinishCode.ERROR)
+            self._finish(doomed.pop(choose(len(doomed))), FinishCode.ERROR)
             self.seen["failed"] += 1
-        self.in_step.clear()
+        self._do("abandon_step()", self.manager.abandon_step)
+        self.books.abandon_step()
+        self._planning = False
+        self.proofs.prove()
 
     def fork(self, choose: Choose) -> None:
-        parent = self._pick(choose, list(self.live))
+        parent = self._pick(choose, [name for name, live in self.live.items() if not live.drafts])
         if parent is not None:
             self._fork(parent)
 
     def write_after_fork(self, choose: Choose) -> None:
         """Parent and child each go on with a token of their own."""
-        parent = self._pick(choose, self._outside_step())
+        parent = self._pick(choose, self._idle())
         if parent is not None:
             for name in (parent, self._fork(parent)):
                 self._extend(name, 1, choose)
             self._compute()
 
     def release(self, choose: Choose) -> None:
-        name = self._pick(choose, self._outside_step())
+        name = self._pick(choose, self._idle())
         if name is not None:
-            self._release(name, None, FinishCode.STOP)
+            self._finish(name)
 
-    def retract(self, choose: Choose) -> None:
-        """A sequence ends, and the caller no longer trusts its last pages; whoever shares them goes on."""
-        name = self._pick(choose, self._outside_step())
+    def preempt(self, choose: Choose) -> None:
+        """Somebody gives its pages up, to host memory or for good, and waits to come back."""
+        name = self._pick(choose, self._idle())
+        if name is None:
+            return
+        self._plan()
+        possible, live = self.books.can_swap_out(name), self.live[name]
+        if choose(3):
+            same("swapped out", self._do(f"swap_out({name})", lambda: self.manager.swap_out(name)), possible)
+            if not possible:
+                return
+            self.books.swap_out(name)
+        else:
+            self._do(f"release({name})", lambda: self.manager.release(name))
+            self.books.release(name)
+        self.waiting[name] = self.live.pop(name)
+        kept = self.books.swapped[name][1] if name in self.books.swapped else 0
+        self.manager.record(EventKind.PREEMPT, sequence=name, value=kept)
+        live.computed = 0
+        self.proofs.prove()
+
+    def give_up(self, choose: Choose) -> None:
+        """A sequence is aborted while it waits, swapped out or not."""
+        name = self._pick(choose, list(self.waiting))
         if name is not None:
-            self._release(name, choose(self.live[name].computed + 1), FinishCode.ERROR)
+            self._do(f"drop_swapped({name})", lambda: self.manager.drop_swapped(name))
+            self.books.drop_swapped(name)
+            self.manager.record(EventKind.FINISH, sequence=name, value=FinishCode.ABORT)
+            self.past.append(self.waiting.pop(name))
+            self.proofs.prove()
+
+    def pin(self, choose: Choose) -> None:
+        """Hold what is cached of a prompt, or let a pin go."""
+        self._compute()
+        pins = [name for name, entry in self.books.entries.items() if entry.is_pin]
+        name = self._pick(choose, pins)
+        if name is not None and choose(3):
+            self._finish(name)
+        else:
+            self._pin(self._new_name(), random_prompt(choose, self.setup, self.past))
+
+    def wait(self, choose: Choose) -> None:
+        """Wishes to keep pages run out."""
+        self.now += choose(12)
 
     def press(self, choose: Choose) -> None:
         """One sequence takes every page that can be had, and goes: all that was cached is evicted."""
         num_tokens = self.manager.num_available * self.setup.page_size
-        if num_tokens:
-            name = self._new_name()
-            assert self._admit(name, [2 + choose(2)] * num_tokens, None, None)
+        name = self._new_name()
+        if num_tokens and self._admit(name, Live(None, [2 + choose(2)] * num_tokens), None):
             self._compute()
-            self._release(name, None, FinishCode.LENGTH)
+            self._finish(name)
 
     def reset(self, choose: Choose) -> None:
+        self._compute()
         if choose(2):  # everyone leaves first: else somebody always runs
-            self._compute()
-            for name in list(self.live):
-                self._release(name, None, FinishCode.STOP)
-        possible = not any(entry.pages for entry in self.books.entries.values())
+            for name in list(self.books.entries):
+                self._finish(name)
+        possible = not any(entry.held for entry in self.books.entries.values())
         self._do("reset_prefix_cache()", self.manager.reset_prefix_cache, possible, PagesInUse)
         if possible:
             self.books.reset()
             self.seen["resets"] += 1
-            self.prove()
+        self.proofs.prove()
 
     def misuse(self, choose: Choose) -> None:
         """Calls that make no sense are refused, and change nothing."""
         manager, name = self.manager, self._pick(choose, list(self.live))
-        self._do("admit([])", lambda: manager.admit(self._num_names, []), False, ValueError)
-        self._do("admit less than nothing", lambda: manager.admit(self._num_names, [1], budget=-1), False, ValueError)
+        refused: dict[str, Callable[[], object]] = {"admit([])": lambda: manager.admit(self._num_names, [])}
+        refused["admit less than nothing"] = lambda: manager.admit(self._num_names, [1], budget=-1)
         if name is not None:
-            held = self.books.entries[name].num_tokens
-            tokens = [0] * (held + 1)
-            self._do("admit again", lambda: manager.admit(name, tokens), False, ValueError)
-            self._do("fork onto itself", lambda: manager.fork(name, name), False, ValueError)
-            self._do("publish too many", lambda: manager.publish(name, tokens, held + 1), False, PagedLabError)
-            if held:
-                self._do("shrink", lambda: manager.extend(name, held - 1), False, ValueError)
+            entry = self.books.entries[name]
+            tokens, cut = [0] * (entry.num_tokens + 1), entry.published * self.setup.page_size - 1
+            refused["admit again"] = lambda: manager.admit(name, tokens)
+            refused["fork onto itself"] = lambda: manager.fork(name, name)
+            refused["pin as a sequence"] = lambda: manager.pin(name, tokens)
+            refused["publish too many"] = lambda: manager.publish(name, tokens, len(tokens))
+            refused["truncate to more"] = lambda: manager.truncate(name, len(tokens))
+            if entry.published:
+                refused["truncate what is published"] = lambda: manager.truncate(name, cut)
+            if entry.num_tokens:
+                refused["shrink"] = lambda: manager.extend(name, entry.num_tokens - 1)
+        for call, act in refused.items():
+            self._do(call, act, False, (ValueError, PagedLabError))
 
     # Operations: each is made, entered in the books, and proved
 
-    def _admit(self, name: int, tokens: list[int], budget: int | None, salt: str | None) -> bool:
-        prefixes = self.prefixes.of(salt, tokens)
-        before = self._snapshot()
-        predicted = self.manager.lookup(tokens, salt)
-        assert self._snapshot() == before, "lookup changed something"
-        possible = self.books.can_admit(prefixes, budget)
-        call = f"admit({name}, {tokens}, budget={budget}, salt={salt!r})"
-        admission = self._do(call, lambda: self.manager.admit(name, tokens, budget, salt), possible, OutOfPages)
+    def _admit(self, name: int, live: Live, budget: int | None) -> bool:
+        self._plan()
+        manager, tokens, salt, text = self.manager, live.tokens, live.salt, self._text(live, live.tokens)
+        room = len(tokens) if budget is None else budget
+        want, available = self.books.wanted(name, text, room), manager.num_available
+        possible = want.cost <= available
+        before = snapshot(self.manager)
+        foretold = manager.pages_to_admit(name, tokens, want.num_tokens, salt), manager.lookup(tokens, salt)
+        assert snapshot(self.manager) == before, "a question changed something"
+        same("pages to admit", foretold[0], want.cost)
+        call = f"admit({name}, {tokens}, budget={budget}, salt={salt!r}, {live.retention})"
+        admission = self._do(call, lambda: manager.admit(name, tokens, budget, salt, live.retention), possible)
         if not possible:
             return False
-        hits = self.books.admit(name, prefixes, budget)
-        entry = self.books.entries[name]
-        same("tokens hit and held", tuple(admission), (len(hits) * self.setup.page_size, entry.num_tokens))
-        same("tokens hit, and foretold", admission.num_hit, predicted)
-        assert admission.num_hit < len(tokens), "nothing is left to compute: there are no logits"
-        self.live[name] = Live(salt, tokens, computed=admission.num_hit)
-        self._taken(name, entry.pages[len(hits) :])
-        self.seen["hits"] += len(hits)
-        self.prove()
+        if name in self.books.swapped:
+            self.seen["resumed"] += 1
+            self.seen["resumed on shared pages"] += bool(want.hits)
+        else:
+            same("tokens hit, and foretold", admission.num_hit, foretold[1])
+            assert admission.num_hit < len(tokens), "nothing is left to compute: there are no logits"
+        same("tokens known and held", tuple(admission), self.books.admit(name, text, room, live.retention))
+        same("pages taken, and foretold", available - manager.num_available, foretold[0])
+        self.seen["hits"] += len(want.hits)
+        self.seen["hits in host memory"] += any(page >= self.setup.num_pages for page in want.hits)
+        self.seen["partial hits"] += want.partial is not None
+        self.seen["hits behind the window"] += want.hits.count(HOLE)
+        self.waiting.pop(name, None)
+        live.computed, live.in_step = admission.num_hit, True
+        self.live[name] = live
+        self.proofs.prove()
         return True
 
-    def _extend(self, name: int, more: int, choose: Choose) -> None:
-        live, entry = self.live[name], self.books.entries[name]
-        held = entry.num_tokens
-        tokens = live.tokens + [choose(2) for _ in range(held + more - len(live.tokens))]
-        needed = self.manager.pages_needed(name, held + more)
-        same("pages needed", needed, self.books.pages_needed(name, held + more))
-        available = self.manager.num_available
-        possible = self.books.can_extend(name, held + more)
-        call = f"extend({name}, {held + more})"
-        copy = self._do(call, lambda: self.manager.extend(name, held + more), possible, OutOfPages)
-        if not possible:
-            return
-        same("pages taken, and foretold", available - self.manager.num_available, needed)
-        before = list(entry.pages)
-        expected = self.books.extend(name, self.prefixes.of(live.salt, tokens), held + more)
-        same("copy", copy, expected)
+    def _pin(self, name: int, live: Live) -> None:
+        text, references = self._text(live, live.tokens), self.books.references()
+        hits = self.books.pins(text)
+        possible = sum(not references[page] for page in hits) <= self.manager.num_available
+        call = f"pin({name}, {live.tokens}, {live.salt!r})"
+        pinned = self._do(call, lambda: self.manager.pin(name, live.tokens, live.salt), possible)
+        if possible:
+            same("tokens pinned", pinned, self.books.pin(name, text))
+            self.seen["pinned"] += pinned > 0
+            self.proofs.prove()
+
+    def _extend(self, name: int, more: int, choose: Choose) -> bool:
+        live, total = self.live[name], self.books.entries[name].num_tokens + more
+        tokens = live.tokens + [choose(2) for _ in range(total - len(live.tokens))]
+        if not self._grow(name, tokens, total):
+            return False
         live.tokens = tokens
-        self._taken(name, [page for page in entry.pages if page not in before])
-        if isinstance(copy, PageCopy):
-            self.kv.copy(copy.source, copy.target)
-            self.seen["copies"] += 1
-        self.prove()
+        return True
+
+    def _grow(self, name: int, tokens: list[int], total: int) -> bool:
+        self._plan()
+        live = self.live[name]
+        needed, available = self.manager.pages_needed(name, total), self.manager.num_available
+        same("pages needed", needed, self.books.pages_needed(name, total))
+        possible = needed <= self.books.available
+        self.seen["copies"] += possible and self.books.must_copy(name, total)
+        self._do(f"extend({name}, {total})", lambda: self.manager.extend(name, total), possible)
+        if possible:
+            self.books.extend(name, self._text(live, tokens), total)
+            same("pages taken, and foretold", available - self.manager.num_available, needed)
+            live.in_step = True
+            self.proofs.prove()
+        return possible
 
     def _publish(self, name: int, num_tokens: int) -> None:
-        tokens = self.live[name].tokens
-        self._do(f"publish({name}, tokens, {num_tokens})", lambda: self.manager.publish(name, tokens, num_tokens))
-        self.books.publish(name, num_tokens)
-        self.prove()
+        live = self.live[name]
+        self._do(f"publish({name}, tokens, {num_tokens})", lambda: self.manager.publish(name, live.tokens, num_tokens))
+        self.books.publish(name, self._text(live, live.tokens), num_tokens)
+        self.proofs.prove()
+
+    def _plan(self) -> None:
+        if not self._planning:
+            self.manager.begin_step(self._step)
+            self.books.begin_step()
+            self._step, self._planning = self._step + 1, True
 
     def _compute(self) -> None:
-        """The step runs: all keys and values are written, and can be read from now on."""
-        outside = self._outside_step()
-        self.in_step.clear()
-        for name, live in self.live.items():
-            if name in outside:
-                continue
-            table = self.manager.table(name)
+        """The step runs: copies are made, then all keys and values are written, and can be read from now on."""
+        if not self._planning:
+            return
+        copies = [(copy.source, copy.target) for copy in self.manager.take_copies()]
+        same("copies", copies, [entry for entry in self.books.log if isinstance(entry, Copied)])
+        self.proofs.make(self.books.log)
+        self.books.log.clear()
+        in_step = [name for name, live in self.live.items() if live.in_step]
+        for name in in_step:
+            live, table = self.live[name], self.manager.table(name)
             if not live.parent_computes:
                 chunk = slice(live.computed, table.num_tokens)
-                self.kv.write(table.slots(chunk.start, chunk.stop), self.books.entries[name].prefixes[chunk])
-            live.computed, live.parent_computes = table.num_tokens, False
-            self.manager.record(EventKind.COMPUTE, sequence=name, value=live.computed)
-        self.prove()
+                ends = self._text(live, live.tokens + live.drafts).ends[1:]
+                self.kv.write(table.slots(chunk.start, chunk.stop), ends[chunk])
+        for name in in_step:
+            self._keep(name, self.live[name])
+        self._planning = False
+        self.proofs.prove_memory()
+
+    def _keep(self, name: int, live: Live) -> None:
+        """The step was computed; of its drafts only the accepted ones leave a trace."""
+        table = self.manager.table(name)
+        live.computed = table.num_tokens
+        if live.drafts:
+            live.tokens = live.tokens + live.drafts[: live.num_accepted]
+            live.computed = len(live.tokens)
+            self._do(f"truncate({name}, {live.computed})", lambda: self.manager.truncate(name, live.computed))
+            self.books.truncate(name, live.computed)
+            if table.waste:
+                self.kv.blank(table.pages[-1], live.computed % self.setup.page_size)
+            self._publish(name, live.computed)
+        live.in_step, live.parent_computes, live.drafts = False, False, []
+        self.manager.record(EventKind.COMPUTE, sequence=name, value=live.computed)
+        self.manager.slide(name)
+        self.books.slide(name)
+        self.seen["pages behind the window"] += table.holes > 0
 
     def _fork(self, parent: int) -> int:
         child, live = self._new_name(), self.live[parent]
         self._do(f"fork({parent}, {child})", lambda: self.manager.fork(parent, child))
         self.books.fork(parent, child)
-        self.live[child] = Live(live.salt, live.tokens, live.computed, parent not in self._outside_step())
+        self.live[child] = Live(live.salt, live.tokens, live.retention, live.computed, live.in_step, live.in_step)
         self.seen["forks"] += 1
-        self.prove()
+        self.proofs.prove()
         return child
 
-    def _release(self, name: int, valid_tokens: int | None, why: FinishCode) -> None:
-        call = f"release({name}, valid_tokens={valid_tokens})"
-        self._do(call, lambda: self.manager.release(name, valid_tokens=valid_tokens))
+    def _finish(self, name: int, why: FinishCode = FinishCode.STOP) -> None:
+        self._do(f"release({name})", lambda: self.manager.release(name))
         self.manager.record(EventKind.FINISH, sequence=name, value=why)
-        self.books.release(name, valid_tokens)
-        self.past.append(self.live.pop(name))
-        self.prove()
+        self.books.release(name)
+        if name in self.live:  # else it was a pin
+            self.past.append(self.live.pop(name))
+        self.proofs.prove()
 
-    def _do(
-        self, call: str, act: Callable[[], Any], possible: bool = True, refusal: type[Exception] = OutOfPages
-    ) -> Any:
+    def _do(self, call: str, act: Callable[[], Any], possible: bool = True, refusal: Refusal = OutOfPages) -> Any:
         """Act, or see it refused with nothing changed."""
         self.log.append(call)
         self.num_operations += 1
         self.seen[call.split("(")[0]] += 1
         if possible:
             return act()
-        before = self._snapshot()
+        before = snapshot(self.manager)
         try:
             act()
         except refusal:
-            assert self._snapshot() == before, f"{call} was refused, and yet changed something"
+            assert snapshot(self.manager) == before, f"{call} was refused, and yet changed something"
         else:
             raise AssertionError(f"{call} should have been refused")
         self.seen["refused"] += 1
-        self.prove()
+        self.proofs.prove()
         return None
-
-    # Proof
-
-    def prove(self) -> None:
-        manager, pool, books = self.manager, self.manager.pool, self.books
-        manager.check()
-        same("free queue", pool.free_pages(), books.free)
-        published = {page for page in range(pool.num_pages) if manager.prefix_cache.holds(page)}
-        same("published pages", published, set(books.published))
-        self.seen["twins"] += len(published) > len(set(books.published.values()))
-        if self.cache is not None:
-            same("eviction order", self.cache.eviction_order(), books.cached)
-        same("references", [pool.refcount(page) for page in range(pool.num_pages)], books.references())
-        same("sequences", manager.sequences, list(self.live))
-        same("stats", astuple(manager.stats), (books.queried, books.hit, books.evictions, books.copies))
-        self._prove_memory()
-        for name, entry in books.entries.items():
-            self.witness.learn(name, entry.prefixes)
-        self.witness.prove(manager)
-        if not self.live:
-            assert pool.num_used == 0 and pool.num_cached + pool.num_free == pool.num_pages, "pages leaked"
-
-    def _prove_memory(self) -> None:
-        size = self.setup.page_size
-        for page in self.books.free:
-            self.kv.poison(page)
-        self.in_step.difference_update(self.books.free)
-        assert self.in_step.isdisjoint(self.books.cached), "a page can be hit that was never written"
-        outside = self._outside_step()
-        for name in self.live:
-            table, entry = self.manager.table(name), self.books.entries[name]
-            same(f"table of {name}", (table.pages, table.num_tokens), (entry.pages, entry.num_tokens))
-            if name in outside:
-                read = self.kv.read(table.slots(0, table.num_tokens))
-                same(f"what {name} reads", read, entry.prefixes[: table.num_tokens])
-        for page, prefix in self.books.published.items():
-            if page not in self.in_step:
-                same(f"last slot of published page {page}", self.kv.page(page)[size - 1], prefix)
-
-    def _snapshot(self) -> list[Any]:
-        """Everything that a refused call must leave as it was."""
-        manager, pool = self.manager, self.manager.pool
-        pages = range(pool.num_pages)
-        tables = {name: (list(manager.table(name).pages), manager.table(name).num_tokens) for name in manager.sequences}
-        state: list[Any] = [pool.free_pages(), [(pool.refcount(page), pool.state(page)) for page in pages], tables]
-        state += [astuple(manager.stats), self.trace.end]
-        if self.cache is not None:
-            state += [self.cache.eviction_order(), [self.cache.key_of(page) for page in pages]]
-        return state
 
     # Small things
 
-    def _prompt(self, choose: Choose) -> tuple[str | None, list[int]]:
-        """Prompts that begin alike: a run of one token, then a few others; or what was said before, and more."""
-        tail = [choose(2) for _ in range(choose(4))]
-        if self.past and choose(3) == 0:
-            old = self.past[-1 - choose(min(len(self.past), 16))]
-            return old.salt, old.tokens + tail
-        longest = self.setup.page_size * (2 + choose(self.setup.num_pages))
-        return SALTS[choose(len(SALTS))], [choose(2)] * (1 + choose(longest)) + tail
+    def _text(self, live: Live, tokens: list[int]) -> Text:
+        return self.prefixes.of(live.salt, tokens)
 
     def _new_name(self) -> int:
         self._num_names += 1
@@ -338,23 +395,6 @@ class World:
     def _pick(self, choose: Choose, names: list[int]) -> int | None:
         return names[choose(len(names))] if names else None
 
-    def _outside_step(self) -> list[int]:
-        """Sequences that wait for nothing: all their pages are written."""
-        return [name for name in self.live if self.in_step.isdisjoint(self.books.entries[name].pages)]
-
-    def _taken(self, name: int, fresh: list[int]) -> None:
-        """``name`` has a chunk in the present step; the pages just taken for it hold nothing that may be read."""
-        for page in fresh:
-            self.kv.poison(page)
-        entry, computed = self.books.entries[name], self.live[name].computed
-        if computed < entry.num_tokens:
-            self.in_step.update(entry.pages[computed // self.setup.page_size :])
-
-
-def same(what: str, got: Any, expected: Any) -> None:
-    assert got == expected, f"{what}: {got}, expected {expected}"
-
-
-def cut_hash(bits: int) -> Callable[..., bytes]:
-    """The page hash with all but its first ``bits`` bits thrown away."""
-    return lambda parent, tokens: (int.from_bytes(hash_page(parent, tokens)) >> (128 - bits)).to_bytes(16)
+    def _idle(self) -> list[int]:
+        """Sequences that are not in the present step: all their pages are written."""
+        return [name for name, live in self.live.items() if not live.in_step]

@@ -1,0 +1,194 @@
+"""Which cached page is given up first.
+
+Every page whose content can be hit has a ``PageUse``: what an eviction order may look at. An order is a function from
+it to a key, and the page with the smallest key goes first. Sources: LRU and LFU are older than caches in software;
+priorities with an expiry are TensorRT-LLM's retention, leaves first is SGLang's radix cache.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pagedlab.errors import InvalidConfig
+
+#: Of pages that nobody asked to keep longer, or shorter, than others. From 0 (first to go) to 100.
+DEFAULT_PRIORITY = 35
+
+
+@dataclass(slots=True)
+class PageUse:
+    """Moments are counted in events of the queue, not in seconds."""
+
+    published: int
+    parked: int = 0  #: when the last sequence that used it left
+    hits: int = 0
+    priority: int = DEFAULT_PRIORITY
+    expires: float = math.inf  #: the second at which its priority falls back to the default
+    is_leaf: bool = True  #: no known page continues it
+
+
+#: ``order(use) -> key``: the parked page with the smallest key is evicted first.
+EvictionOrder = Callable[[PageUse], Any]
+
+
+class Retention(NamedTuple):
+    """A wish to keep the pages of tokens ``start`` to ``stop`` of a request longer, or shorter, than others."""
+
+    priority: int  #: 0 to 100; 35 is everybody's
+    start: int = 0
+    stop: int | None = None  #: None: to the end, generated tokens included
+    seconds: float = math.inf  #: how long the wish holds
+
+
+def least_recently_used(use: PageUse) -> int:
+    return use.parked
+
+
+def least_frequently_used(use: PageUse) -> tuple[int, int]:
+    return use.hits, use.parked
+
+
+def first_in_first_out(use: PageUse) -> int:
+    return use.published
+
+
+def lowest_priority(use: PageUse) -> tuple[int, int]:
+    """By retention priority; the least recently used among equals."""
+    return use.priority, use.parked
+
+
+def leaves_first(order: EvictionOrder) -> EvictionOrder:
+    """A page goes before the pages that it continues: without these it could never be hit."""
+
+    def key(use: PageUse) -> tuple[bool, Any]:
+        return not use.is_leaf, order(use)
+
+    return key
+
+
+EVICTION_ORDERS: dict[str, EvictionOrder] = {
+    "lru": least_recently_used,
+    "lfu": least_frequently_used,
+    "fifo": first_in_first_out,
+    "priority": lowest_priority,
+}
+
+
+def eviction_order(choice: str | EvictionOrder) -> EvictionOrder:
+    if not isinstance(choice, str):
+        return choice
+    if choice not in EVICTION_ORDERS:
+        raise InvalidConfig(f"eviction={choice!r} was asked for; there are {', '.join(EVICTION_ORDERS)} and functions")
+    return EVICTION_ORDERS[choice]
+
+
+class _Entry(NamedTuple):
+    key: Any
+    ticket: int  #: of two equal keys, who came first
+    page: int
+
+
+class EvictionQueue:
+    """Pages whose content can be hit; the parked ones, which nobody uses, stand in line.
+
+    The line is a heap in which entries are never sought: a page that is claimed or re-labelled leaves its entry behind,
+    and a stale entry is dropped when it comes up. So each operation costs O(log n), amortised.
+    """
+
+    def __init__(
+        self,
+        order: EvictionOrder,
+        is_leaf: Callable[[int], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._order, self._is_leaf, self._clock = order, is_leaf, clock
+        self._uses: dict[int, PageUse] = {}
+        self._parked: dict[int, _Entry] = {}
+        self._line: list[_Entry] = []
+        self._expiries: list[tuple[float, int]] = []
+        self._now = 0
+
+    def learn(self, page: int, use: PageUse | None = None) -> None:
+        """``page`` can be hit from now on; ``use`` is what is known of its content from another tier."""
+        self._now += 1
+        self._uses[page] = use or PageUse(self._now)
+        if use is not None and use.expires < math.inf:
+            heapq.heappush(self._expiries, (use.expires, page))
+
+    def forget(self, page: int) -> PageUse:
+        self._parked.pop(page, None)
+        return self._uses.pop(page)
+
+    def hit(self, page: int) -> None:
+        self._uses[page].hits += 1
+
+    def park(self, page: int) -> None:
+        """Nobody uses ``page`` any more."""
+        self._now += 1
+        self._uses[page].parked = self._now
+        self._put(page)
+
+    def claim(self, page: int) -> None:
+        """A parked page is used again: it must not be evicted."""
+        del self._parked[page]
+
+    def retain(self, page: int, priority: int, seconds: float) -> None:
+        use = self._uses[page]
+        use.priority, use.expires = priority, self._clock() + seconds
+        if seconds < math.inf:
+            heapq.heappush(self._expiries, (use.expires, page))
+
+    def refresh(self, page: int) -> None:
+        """Something that its key depends on has changed; whether the page is parked does not matter."""
+        if page in self._parked:
+            self._put(page)
+
+    def next(self) -> int:
+        """The parked page that is to be evicted now. There is one: the pool counts cached pages."""
+        self._expire()
+        while True:
+            entry = self._line[0]
+            if self._parked.get(entry.page) is not entry:
+                heapq.heappop(self._line)
+            elif self._uses[entry.page].is_leaf != self._is_leaf(entry.page):
+                self._put(entry.page)
+            else:
+                return entry.page
+
+    def use_of(self, page: int) -> PageUse:
+        return self._uses[page]
+
+    def parked_pages(self) -> Set[int]:
+        return self._parked.keys()
+
+    def in_order(self) -> list[int]:
+        """Parked pages, next victim first."""
+        self._expire()
+        for page in self._parked:
+            self._put(page)
+        return [entry.page for entry in sorted(self._parked.values())]
+
+    def _put(self, page: int) -> None:
+        use = self._uses[page]
+        use.is_leaf = self._is_leaf(page)
+        entry = _Entry(self._order(use), use.parked, page)
+        self._parked[page] = entry
+        if len(self._line) > 2 * len(self._parked) + 64:  # mostly stale
+            self._line = list(self._parked.values())
+            heapq.heapify(self._line)
+        else:
+            heapq.heappush(self._line, entry)
+
+    def _expire(self) -> None:
+        now = self._clock() if self._expiries else 0.0
+        while self._expiries and self._expiries[0][0] <= now:
+            moment, page = heapq.heappop(self._expiries)
+            use = self._uses.get(page)
+            if use is not None and use.expires == moment:
+                use.priority, use.expires = DEFAULT_PRIORITY, math.inf
+                self.refresh(page)
