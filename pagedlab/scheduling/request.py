@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pagedlab.memory.events import FinishCode
+from pagedlab.memory.eviction import Retention
 from pagedlab.scheduling.sampling import SamplingParams
 
 
@@ -21,13 +22,14 @@ class FinishReason(StrEnum):
     LENGTH = "length"  # max_tokens, or the context is full
     ABORT = "abort"  # the caller withdrew it
     ERROR = "error"  # its step failed
+    PRUNED = "pruned"  # a beam whose place a likelier one took
 
     @property
     def code(self) -> FinishCode:
         return FinishCode[self.name]
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Sequence:
     """Tokens, and how far they are computed. Each step moves ``num_computed`` towards ``num_tokens``.
 
@@ -45,6 +47,9 @@ class Sequence:
     status: Status = Status.WAITING
     finish_reason: FinishReason | None = None
     stop_reason: int | str | None = None  #: the stop id or stop string that ended it
+    awaits: bool = False  #: a beam whose tokens are all computed: its request has yet to choose who goes on
+    overtakes: int = 0  #: later arrivals that were admitted before it
+    overdue: bool = False  #: it was overtaken as often as is allowed: now it goes first
 
     @property
     def num_tokens(self) -> int:
@@ -53,6 +58,15 @@ class Sequence:
     @property
     def num_output(self) -> int:
         return len(self.token_ids) - self.request.num_prompt
+
+    @property
+    def width(self) -> int:
+        """Running places it takes: its own, and those of the forks that its request has yet to make."""
+        request = self.request
+        if not request.params.beam_width:
+            return 1 + request.params.n - request.num_made
+        alive = request.alive
+        return 1 + (request.params.beam_width - len(alive) if alive[0] is self else 0)
 
     @property
     def output_ids(self) -> list[int]:
@@ -68,11 +82,19 @@ class Request:
     priority: int = 0  #: lower is more urgent; only the Priority policy looks at it
     salt: Hashable = None  #: prefix-cache namespace
     seed: int = 0  #: of its sampling noise
+    retention: tuple[Retention, ...] = ()  #: how long its pages are worth keeping
+    adapter: str | None = None  #: the LoRA adapter that serves it
+    most_tokens: int = 0  #: each of its sequences may come to have so many; set by the scheduler
+    num_made: int = 0  #: sequences it ever had
     sequences: list[Sequence] = field(default_factory=list)
 
     @property
     def num_prompt(self) -> int:
         return len(self.prompt_ids)
+
+    @property
+    def alive(self) -> list[Sequence]:
+        return [sequence for sequence in self.sequences if sequence.status is not Status.FINISHED]
 
     @property
     def finished(self) -> bool:

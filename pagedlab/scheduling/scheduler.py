@@ -1,111 +1,158 @@
 """Scheduler: what runs next. One token budget, no phases.
 
 Each step gives every running sequence a chunk of the tokens it lacks, then admits waiting ones with what is left of
-the budget. Prefill, chunked prefill and decode are the same thing. A running sequence that finds no page takes them
-from the last in line, which waits again and recomputes later (preemption by recompute).
+the budget. Prefill, chunked prefill, decode and the check of drafted tokens are the same thing. A running sequence that
+finds no page takes them from another, which waits again and recomputes later, or comes back from host memory.
+
+Who comes in first, who may come in, and who gives way are small objects of their own: order, admission and victim.
 """
 
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass
+from collections.abc import Iterable
+from typing import Any
 
 from pagedlab.errors import InvalidRequest, OutOfPages
 from pagedlab.memory.events import EventKind
 from pagedlab.memory.manager import CacheManager
+from pagedlab.memory.prefix_cache import Salt
+from pagedlab.scheduling.admission import AdmissionPolicy, MaxUtilisation
+from pagedlab.scheduling.drafts import Drafter
+from pagedlab.scheduling.limits import Limits, refuse_impossible
+from pagedlab.scheduling.order import FirstComeFirstServed, Order
 from pagedlab.scheduling.plan import Chunk, SampleRow, StepPlan
-from pagedlab.scheduling.policy import FirstComeFirstServed, Policy
 from pagedlab.scheduling.request import FinishReason, Request, Sequence, Status
+from pagedlab.scheduling.victims import VictimChoice, last_in_line
 
-
-@dataclass(frozen=True)
-class Limits:
-    """``max_context`` is in tokens, prompt and output together."""
-
-    max_tokens_per_step: int = 512
-    max_sequences: int = 64
-    max_context: int = 8192
-
-    def __post_init__(self) -> None:
-        for name in ("max_tokens_per_step", "max_sequences", "max_context"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} was asked for; it must be at least 1")
+_RUNNING = Status.RUNNING  # asked for once a token, and slow to look up before Python 3.12
 
 
 class Scheduler:
-    """Owns the waiting line and the running batch; asks the CacheManager for pages and never touches them."""
+    """Owns the waiting line and the running batch; asks the CacheManager for pages and never touches them.
+
+    ``swap``: a victim's pages go to host memory where there is room, rather than being computed again.
+    """
 
     def __init__(
         self,
         manager: CacheManager,
         limits: Limits | None = None,
-        policy: Policy | None = None,
+        *,
+        order: Order | None = None,
+        admission: AdmissionPolicy | None = None,
+        victim: VictimChoice = last_in_line,
+        swap: bool = False,
+        drafter: Drafter | None = None,
         eos_token_ids: tuple[int, ...] = (),
     ) -> None:
         self.manager = manager
         self.limits = limits or Limits()
-        self.policy: Policy = policy or FirstComeFirstServed()
+        self.order = order or FirstComeFirstServed()
+        self.admission = admission or MaxUtilisation()
+        self.victim, self.swap, self.drafter = victim, swap, drafter
         self.eos_token_ids = eos_token_ids
-        self.waiting: list[Sequence] = []  #: in the policy's order
-        self.running: list[Sequence] = []  #: in the policy's order
+        self.waiting: list[Sequence] = []  #: in order; the overdue first
+        self.running: list[Sequence] = []  #: in order
+        self.asleep: list[Sequence] = []  #: preempted beams that have nothing to compute until their request chooses
         self._num_steps = self._num_requests = self._num_sequences = 0
 
     @property
     def has_work(self) -> bool:
-        return bool(self.waiting or self.running)
+        return bool(self.waiting or self.running or self.asleep)
 
     @property
     def max_sequence_tokens(self) -> int:
         """The longest sequence, in tokens, that context and pool allow. The last token needs no slot."""
-        return min(self.limits.max_context, self.manager.pool.num_pages * self.manager.page_size + 1)
+        return min(self.limits.max_context, self._slots_for_one() + 1)
+
+    def most_slots(self, sequence: Sequence) -> int:
+        """Tokens that the sequence may come to hold: prompt and max_tokens, but for the very last."""
+        return sequence.request.most_tokens - 1
+
+    def is_full(self, sequence: Sequence) -> bool:
+        """The sequence has as many tokens as it asked for, or as it can have."""
+        return len(sequence.token_ids) >= sequence.request.most_tokens
 
     # A request's life
 
     def add(self, request: Request) -> None:
         """Put a request in line. One that can never be served raises InvalidRequest, and nothing else changes."""
-        self._refuse_impossible(request)
+        refuse_impossible(request, self.limits, self.max_sequence_tokens, self._slots_for_one())
         request.arrival = self._num_requests
+        asked = request.params.max_tokens
+        request.most_tokens = self.max_sequence_tokens if asked is None else request.num_prompt + asked
         self._num_requests += 1
-        insort(self.waiting, self._new_sequence(request, request.prompt_ids), key=self.policy.key)
+        insort(self.waiting, self._new_sequence(request, request.prompt_ids), key=self._key)
 
     def schedule(self) -> StepPlan:
         """Choose the next step's chunks and give them pages. Preempted sequences are waiting again afterwards."""
         plan = StepPlan(self._num_steps)
         self._num_steps += 1
-        self.manager.record(EventKind.STEP, value=plan.step)
+        self.manager.begin_step(plan.step)
         budget = self._schedule_running(plan, self.limits.max_tokens_per_step)
-        if not plan.preempted:  # pages are short: whoever came in now would be thrown out next
+        if self.waiting and not plan.preempted:  # else pages are short: whoever came in would be thrown out next
             self._schedule_waiting(plan, budget)
+        self.admission.step_done(self, len(plan.preempted))
+        plan.copies = self.manager.take_copies()
         return plan
 
-    def commit(self, plan: StepPlan, tokens: list[int]) -> list[Sequence]:
-        """The step was computed and ``tokens[i]`` sampled for ``plan.samples[i]``. Returns the sequences that ended.
+    def commit(self, plan: StepPlan, tokens: list[list[int]]) -> list[Sequence]:
+        """The step was computed, and ``tokens[i]`` are the new tokens of ``plan.samples[i]``.
 
-        A sequence that was ended while the step ran gets nothing more.
+        As many of its drafts were accepted as there are tokens beyond the first. No token at all: the row failed, or
+        the sequence is a beam that now awaits the choice of its request. Returns the sequences that ended.
         """
         for chunk in plan.chunks:
-            self._computed(chunk.sequence, chunk.stop)
+            if not chunk.drafts:
+                self._computed(chunk.sequence, chunk.stop)
         finished = []
-        for row, token in zip(plan.samples, tokens, strict=True):
+        for row, new in zip(plan.samples, tokens, strict=True):
             sequence, chunk = row.sequence, plan.chunks[row.chunk]
-            if sequence.status is not Status.RUNNING:
+            if sequence.status is not _RUNNING:  # it was ended while the step ran
                 continue
-            if sequence is not chunk.sequence:  # a fork: what its parent computed, it has too
+            reason = self._append(sequence, new)
+            if row.drafts:
+                self._keep_accepted(sequence, chunk, max(0, len(new) - 1))
+            elif sequence is not chunk.sequence:  # a fork: what its parent computed, it has too
                 self._computed(sequence, chunk.stop)
-            sequence.token_ids.append(token)
-            reason = self._why_finished(sequence)
+            sequence.awaits = not new and bool(sequence.request.params.beam_width)
             if reason is not None:
                 self.finish(sequence, reason)
                 finished.append(sequence)
         return finished
 
+    def branch(self, request: Request, chosen: Iterable[tuple[Sequence, int]]) -> list[Sequence]:
+        """The beams of ``request`` go on with these tokens, in this order; those that are not chosen end.
+
+        A beam that is chosen twice forks. Returns the sequence that has each token.
+        """
+        beams: list[Sequence] = []
+        for parent, token in chosen:
+            if parent.awaits:
+                self._wake(parent)
+                beam = parent
+            else:
+                beam = self._fork(parent, parent.token_ids[:-1])
+            beam.token_ids.append(token)
+            beams.append(beam)
+        for sequence in request.alive:
+            if sequence not in beams:
+                self.finish(sequence, FinishReason.PRUNED)
+        request.sequences = beams
+        return beams
+
     def abandon(self, plan: StepPlan) -> list[Sequence]:
-        """The step failed: end every sequence in it, and forget the pages that it was to fill. Returns them."""
+        """The step failed: end every sequence in it, and forget the content that it was to bring. Returns them."""
         in_step = [chunk.sequence for chunk in plan.chunks] + [row.sequence for row in plan.samples]
-        in_step = list(dict.fromkeys(in_step))
-        for sequence in in_step:
+        with_beams = [
+            beam for s in in_step for beam in ((s, *s.request.alive) if s.request.params.beam_width else (s,))
+        ]
+        ended = list(dict.fromkeys(with_beams))
+        for sequence in ended:
             self.finish(sequence, FinishReason.ERROR)
-        return in_step
+        self.manager.abandon_step()
+        return ended
 
     def finish(self, sequence: Sequence, reason: FinishReason) -> None:
         """End a sequence, whatever it was doing, and take its pages back. Ending it twice is no error."""
@@ -113,87 +160,183 @@ class Scheduler:
             return
         if sequence.status is Status.RUNNING:
             self.running.remove(sequence)
-            self.manager.release(sequence.id, valid_tokens=sequence.num_computed)
+            self.manager.release(sequence.id)
         else:
-            self.waiting.remove(sequence)
+            (self.asleep if sequence.awaits else self.waiting).remove(sequence)
+            self.manager.drop_swapped(sequence.id)
         sequence.status, sequence.finish_reason = Status.FINISHED, reason
         self.manager.record(EventKind.FINISH, sequence=sequence.id, value=reason.code)
+
+    def pin(self, name: int, tokens: list[int], salt: Salt = None) -> int:
+        """Hold the cached pages that ``tokens`` begins with, as CacheManager.pin does. Returns tokens pinned.
+
+        Raises OutOfPages as that does, and InvalidRequest when somebody who was accepted could not finish beside them.
+        """
+        pages = self.manager.lookup([*tokens, 0], salt) // self.manager.page_size
+        left = self._slots_for_one(pages)
+        for sequence in (*self.waiting, *self.running, *self.asleep):
+            most = self.most_slots(sequence)
+            if most > left:
+                raise InvalidRequest(
+                    f"{pages} pages cannot be pinned: request {sequence.request.id} may come to need {most} slots, "
+                    f"and {left} would be left. Pin less, or wait until it has ended."
+                )
+        return self.manager.pin(name, tokens, salt)
 
     # The two halves of a step
 
     def _schedule_running(self, plan: StepPlan, budget: int) -> int:
         for sequence in tuple(self.running):  # a copy: forks join, victims leave
-            if budget == 0 or sequence.status is not Status.RUNNING:
+            if budget == 0:
                 break
-            stop = min(sequence.num_tokens, sequence.num_computed + budget)
+            if sequence.status is not _RUNNING or sequence.awaits:
+                continue
+            start = sequence.num_computed
+            stop = min(len(sequence.token_ids), start + budget)
             if not self._make_room(sequence, stop, plan):
-                break
-            budget -= stop - sequence.num_computed
-            self._plan_chunk(plan, sequence, sequence.num_computed, stop)
+                continue
+            drafts = self._draft(sequence, budget - 1) if self.drafter and start + 1 == stop else ()
+            budget -= stop + len(drafts) - start
+            self._plan_chunk(plan, sequence, start, stop, drafts)
         return budget
 
     def _schedule_waiting(self, plan: StepPlan, budget: int) -> None:
-        places = self.limits.max_sequences - sum(map(self._width, self.running))
-        while self.waiting and budget > 0 and self._width(self.waiting[0]) <= places:
-            sequence = self.waiting[0]
-            places -= self._width(sequence)
+        if plan.chunks and len(self.running) >= self.limits.max_sequences:
+            return
+        places = self._places()
+        while self.waiting and budget > 0:
+            at = 0 if self.waiting[0].overdue else self.order.pick(self.waiting, self._lookup)
+            sequence = self.waiting[at]
+            if sequence.width > places and not plan.chunks and self._preempt_idle_beam(plan):
+                places = self._places()
+                continue
+            if sequence.width > places or (plan.chunks and not self.admission.admits(sequence, self)):
+                break  # nobody overtakes whom the order has chosen. When nobody else computes, nobody is asked
+            request = sequence.request
             try:
-                admitted = self.manager.admit(sequence.id, sequence.token_ids, budget, sequence.request.salt)
+                admitted = self.manager.admit(sequence.id, sequence.token_ids, budget, request.salt, request.retention)
             except OutOfPages:
-                break  # nobody overtakes: the first in line is served first
-            self.waiting.pop(0)
+                if plan.chunks or not self._preempt_idle_beam(plan):
+                    break
+                continue
+            places -= sequence.width
+            self.waiting.pop(at)
+            self._count_overtakes(sequence)
             sequence.status = Status.RUNNING
-            insort(self.running, sequence, key=self.policy.key)
+            insort(self.running, sequence, key=self._key)
             sequence.num_computed = admitted.num_hit
             if sequence.num_preemptions == 0:
                 sequence.num_cached = admitted.num_hit
             budget -= admitted.num_tokens - admitted.num_hit
             self._plan_chunk(plan, sequence, admitted.num_hit, admitted.num_tokens)
 
-    def _plan_chunk(self, plan: StepPlan, sequence: Sequence, start: int, stop: int) -> None:
+    def _places(self) -> int:
+        return self.limits.max_sequences - sum(sequence.width for sequence in self.running)
+
+    def _plan_chunk(
+        self, plan: StepPlan, sequence: Sequence, start: int, stop: int, drafts: tuple[int, ...] = ()
+    ) -> None:
         # Published before it is computed, so that a sequence admitted later in this same step can share it:
         # within a layer all keys and values are written before any are read. abandon() takes it back.
         self.manager.publish(sequence.id, sequence.token_ids, stop)
-        plan.chunks.append(Chunk(sequence, start, stop))
+        plan.chunks.append(Chunk(sequence, start, stop + len(drafts), drafts))
         if stop == sequence.num_tokens:
-            for sampling in (sequence, *self._fork(sequence)):
-                plan.samples.append(SampleRow(len(plan.chunks) - 1, sampling))
+            plan.samples.append(SampleRow(len(plan.chunks) - 1, sequence, drafts))
+            while sequence.request.num_made < sequence.request.params.n:  # its prompt's end, for the first time
+                plan.samples.append(SampleRow(len(plan.chunks) - 1, self._fork(sequence, sequence.token_ids)))
+
+    def _draft(self, sequence: Sequence, budget: int) -> tuple[int, ...]:
+        """Guesses that budget, length and free pages allow: nobody is preempted for a guess."""
+        most = min(budget, self.most_slots(sequence) - sequence.num_tokens)
+        if self.drafter is None or most < 1 or sequence.width > 1 or sequence.request.params.beam_width:
+            return ()  # (forks that are yet to be made sample from the last row, which is a draft's otherwise)
+        drafts = tuple(self.drafter.propose(sequence, most))
+        num_tokens = sequence.num_tokens + len(drafts)
+        if not drafts or self.manager.pages_needed(sequence.id, num_tokens) > self.manager.num_available:
+            return ()
+        self.manager.extend(sequence.id, num_tokens)
+        return drafts
 
     def _make_room(self, sequence: Sequence, num_tokens: int, plan: StepPlan) -> bool:
         while True:
             try:
-                copy = self.manager.extend(sequence.id, num_tokens)
+                self.manager.extend(sequence.id, num_tokens)
             except OutOfPages:
-                victim = self.running[-1]  # the plan follows the same order: this one is not in it yet
+                # Beams that only wait for their siblings give way first, to whoever computes. Those who stand before
+                # `sequence` have pages in this plan, and the first in line never gives way: however victims are
+                # chosen, somebody gets on.
+                idle = [other for other in self.running if other.awaits]
+                at = max(1, self.running.index(sequence))
+                victim = idle[-1] if idle else self.victim(self.running[at:] or [sequence])
                 self._preempt(victim, plan)
                 if victim is sequence:
                     return False
             else:
-                if copy is not None:
-                    plan.copies.append(copy)
                 return True
 
+    def _preempt_idle_beam(self, plan: StepPlan) -> bool:
+        """Take the pages of a beam that only waits for its siblings, one of which may need them."""
+        idle = [sequence for sequence in self.running if sequence.awaits]
+        if idle:
+            self._preempt(idle[-1], plan)
+        return bool(idle)
+
     def _preempt(self, sequence: Sequence, plan: StepPlan) -> None:
-        self.manager.release(sequence.id)
-        self.manager.record(EventKind.PREEMPT, sequence=sequence.id)
+        swapped = self.swap and self.manager.swap_out(sequence.id)
+        if not swapped:
+            self.manager.release(sequence.id)
+        self.manager.record(EventKind.PREEMPT, sequence=sequence.id, value=sequence.num_computed if swapped else 0)
         self.running.remove(sequence)
         sequence.status = Status.WAITING
         sequence.num_computed = 0
         sequence.num_preemptions += 1
-        insort(self.waiting, sequence, key=self.policy.key)
+        if sequence.awaits:
+            self.asleep.append(sequence)
+        else:
+            insort(self.waiting, sequence, key=self._key)
         plan.preempted.append(sequence)
 
+    def _wake(self, beam: Sequence) -> None:
+        beam.awaits = False
+        if beam in self.asleep:
+            self.asleep.remove(beam)
+            insort(self.waiting, beam, key=self._key)
+
+    # What a step has computed
+
     def _computed(self, sequence: Sequence, num_tokens: int) -> None:
-        if sequence.status is not Status.RUNNING:
+        if sequence.status is not _RUNNING:
             return
         sequence.num_computed = num_tokens
-        self.manager.record(EventKind.COMPUTE, sequence=sequence.id, value=num_tokens)
+        if self.manager.trace is not None:
+            self.manager.record(EventKind.COMPUTE, sequence=sequence.id, value=num_tokens)
+        if self.manager.window is not None:
+            self.manager.slide(sequence.id)
+
+    def _append(self, sequence: Sequence, tokens: list[int]) -> FinishReason | None:
+        """Take the tokens up to the first that ends the sequence; drop the rest from ``tokens``."""
+        for number, token in enumerate(tokens, start=1):
+            sequence.token_ids.append(token)
+            reason = self._why_finished(sequence)
+            if reason is not None:
+                del tokens[number:]
+                return reason
+        return None
+
+    def _keep_accepted(self, sequence: Sequence, chunk: Chunk, num_accepted: int) -> None:
+        """Of the drafts only the accepted ones leave a trace. Pages that they filled can be hit from now on."""
+        num_computed = chunk.stop - len(chunk.drafts) + num_accepted
+        self.manager.truncate(sequence.id, num_computed)
+        self.manager.publish(sequence.id, sequence.token_ids, num_computed)
+        self._computed(sequence, num_computed)
 
     # Sequences of a request
 
     def _new_sequence(self, request: Request, tokens: list[int]) -> Sequence:
-        sequence = Sequence(self._num_sequences, request, len(request.sequences), list(tokens))
+        sequence = Sequence(self._num_sequences, request, request.num_made, list(tokens))
+        sequence.overdue = self.limits.max_overtakes == 0
         self._num_sequences += 1
+        request.num_made += 1
         request.sequences.append(sequence)
         if self.manager.trace is not None:
             label = request.id if request.params.n == 1 else f"{request.id}.{sequence.index}"
@@ -201,50 +344,51 @@ class Scheduler:
         self.manager.record(EventKind.ARRIVE, sequence=sequence.id, value=request.num_prompt)
         return sequence
 
-    def _fork(self, sequence: Sequence) -> list[Sequence]:
-        """The other n - 1 sequences of a request whose prompt is about to be computed; none the second time."""
-        request, forks = sequence.request, []
-        while len(request.sequences) < request.params.n:
-            fork = self._new_sequence(request, sequence.token_ids)
-            self.manager.fork(sequence.id, fork.id)
-            fork.status = Status.RUNNING
-            fork.num_computed, fork.num_cached = sequence.num_computed, sequence.num_cached
-            insort(self.running, fork, key=self.policy.key)
-            forks.append(fork)
-        return forks
+    def _fork(self, parent: Sequence, tokens: list[int]) -> Sequence:
+        """A second sequence that goes on from ``tokens``; it shares the parent's pages, if it has any."""
+        fork = self._new_sequence(parent.request, tokens)
+        fork.status, fork.num_cached = parent.status, parent.num_cached
+        fork.num_computed = parent.num_computed
+        if parent.status is Status.RUNNING:
+            self.manager.fork(parent.id, fork.id)
+            insort(self.running, fork, key=self._key)
+        else:
+            insort(self.waiting, fork, key=self._key)
+        return fork
 
-    def _width(self, sequence: Sequence) -> int:
-        """Running places a sequence takes: room is kept for the forks it has yet to make."""
-        return 1 + sequence.request.params.n - len(sequence.request.sequences)
+    # Orders, beginnings and ends
 
-    # Beginnings and ends
+    def _key(self, sequence: Sequence) -> tuple[bool, Any]:
+        if sequence.overdue:
+            return False, (sequence.request.arrival, sequence.index)
+        return True, self.order.key(sequence)
 
-    def _refuse_impossible(self, request: Request) -> None:
-        params, num_prompt = request.params, request.num_prompt
-        if num_prompt == 0:
-            raise InvalidRequest(f"request {request.id} has an empty prompt; give it at least one token")
-        num_tokens = num_prompt + (params.max_tokens or 1)
-        if num_tokens > self.max_sequence_tokens:
-            pool = self.manager.pool.num_pages * self.manager.page_size
-            raise InvalidRequest(
-                f"request {request.id} asks for {num_tokens} tokens ({num_prompt} in its prompt); a sequence may have "
-                f"{self.max_sequence_tokens} (max_context {self.limits.max_context}, pool {pool} slots). "
-                "Shorten the prompt, lower max_tokens, or raise num_pages or max_context."
-            )
-        if params.n > self.limits.max_sequences:
-            raise InvalidRequest(
-                f"request {request.id} asks for n={params.n} sequences; {self.limits.max_sequences} may run at once. "
-                "Lower n or raise max_sequences."
-            )
+    def _lookup(self, sequence: Sequence) -> int:
+        return self.manager.lookup(sequence.token_ids, sequence.request.salt)
+
+    def _count_overtakes(self, admitted: Sequence) -> None:
+        if not self.order.overtakes:
+            return
+        for sequence in [s for s in self.waiting if s.request.arrival < admitted.request.arrival]:
+            sequence.overtakes += 1
+            if sequence.overtakes >= self.limits.max_overtakes and not sequence.overdue:
+                self.waiting.remove(sequence)
+                sequence.overdue = True
+                insort(self.waiting, sequence, key=self._key)
+
+    def _slots_for_one(self, pinned: int = 0) -> int:
+        """Slots that a sequence can have when it is alone, beside ``pinned`` pages more than are pinned now."""
+        manager = self.manager
+        pages = manager.pool.num_pages - manager.num_pinned - pinned
+        if manager.window is not None and pages > manager.pages_for(manager.window + self.limits.max_tokens_per_step):
+            return self.limits.max_context  # what lies behind the window comes back as it goes on
+        return pages * manager.page_size
 
     def _why_finished(self, sequence: Sequence) -> FinishReason | None:
         params, token = sequence.request.params, sequence.token_ids[-1]
-        if sequence.num_output >= params.min_tokens:
-            if token in params.stop_token_ids:
-                sequence.stop_reason = token
-                return FinishReason.STOP
-            if token in self.eos_token_ids and not params.ignore_eos:
-                return FinishReason.STOP
-        if sequence.num_output == params.max_tokens or sequence.num_tokens >= self.max_sequence_tokens:
-            return FinishReason.LENGTH
-        return None
+        if token in params.stop_token_ids and sequence.num_output >= params.min_tokens:
+            sequence.stop_reason = token
+            return FinishReason.STOP
+        if token in self.eos_token_ids and not params.ignore_eos and sequence.num_output >= params.min_tokens:
+            return FinishReason.STOP
+        return FinishReason.LENGTH if self.is_full(sequence) else None

@@ -13,18 +13,20 @@ from typing import Any
 
 from pagedlab.memory.events import Trace
 from pagedlab.memory.manager import CacheManager
-from pagedlab.memory.prefix_hash import HashPrefixCache
 from pagedlab.scheduling import request as scheduling
-from pagedlab.scheduling.plan import StepPlan
-from pagedlab.scheduling.policy import FirstComeFirstServed, Policy
+from pagedlab.scheduling.limits import Limits
+from pagedlab.scheduling.order import FirstComeFirstServed
+from pagedlab.scheduling.plan import Chunk, SampleRow, StepPlan
 from pagedlab.scheduling.request import FinishReason, Request, Status
 from pagedlab.scheduling.sampling import SamplingParams
-from pagedlab.scheduling.scheduler import Limits, Scheduler
+from pagedlab.scheduling.scheduler import Scheduler
+from pagedlab.scheduling.victims import last_in_line
 from tests.memory.kv_memory import KVMemory, Prefixes
+from tests.memory.serving import CACHES
 from tests.memory.witness import TraceWitness
 
-#: Says the next token of a sequence.
-Script = Callable[[scheduling.Sequence], int]
+#: Says the next token after these, for the sequence with this index.
+Script = Callable[[Sequence[int], int], int]
 
 EOS = 999
 
@@ -37,16 +39,17 @@ def token_after(tokens: Sequence[int], index: int) -> int:
     return 100 + value % 7
 
 
-def arithmetic(sequence: scheduling.Sequence) -> int:
-    return token_after(sequence.token_ids, sequence.index)
-
-
-def saying(*tokens: int) -> Script:
-    """These tokens, then 0 for ever."""
-    return lambda sequence: tokens[sequence.num_output] if sequence.num_output < len(tokens) else 0
+def offers(tokens: Sequence[int]) -> list[tuple[float, int]]:
+    """What a beam has to offer: three tokens, each with a score that depends on all tokens up to it. No two tie."""
+    value = 1
+    for token in tokens:
+        value = (value * 1_000_003 + token) % (2**61 - 1)
+    return [(value * (rank + 7) % (2**61 - 1) / 2**61, 100 + rank) for rank in range(3)]
 
 
 class FakeEngine:
+    """``settings`` are those of CacheManager; ``wishes`` of Scheduler: order, admission, victim, swap, drafter."""
+
     def __init__(
         self,
         *,
@@ -55,20 +58,30 @@ class FakeEngine:
         budget: int = 64,
         max_sequences: int = 16,
         max_context: int = 8192,
-        policy: Policy | None = None,
-        caching: bool = True,
+        max_overtakes: int = 256,
+        cache: str | None = "hash",
         max_events: int = 1_000_000,
+        settings: dict[str, Any] | None = None,
+        **wishes: Any,
     ) -> None:
         self.trace = Trace(num_pages, page_size, max_events=max_events)
-        cache = HashPrefixCache(page_size) if caching else None
-        self.manager = CacheManager(num_pages, page_size, prefix_cache=cache, trace=self.trace)
-        limits = Limits(budget, max_sequences, max_context)
-        self.scheduler = Scheduler(self.manager, limits, policy, eos_token_ids=(EOS,))
+        self.cache = cache
+        self.manager = CacheManager(
+            num_pages,
+            page_size,
+            prefix_cache=CACHES[cache](page_size) if cache else None,
+            trace=self.trace,
+            **(settings or {}),
+        )
+        limits = Limits(budget, max_sequences, max_context, max_overtakes)
+        self.scheduler = Scheduler(self.manager, limits, eos_token_ids=(EOS,), **wishes)
         self.requests: list[Request] = []
         self.num_steps = 0
         self._scripts: dict[str, Script] = {}
-        self._computed: dict[int, int] = {}  #: sequence -> tokens computed since it was last admitted
-        self._kv, self._prefixes = KVMemory(num_pages, page_size), Prefixes()
+        self._scores: dict[int, float] = {}  #: of living beams
+        self._computed: dict[int, int] = {}  #: sequence -> tokens computed, as the last step left it
+        self._kv = KVMemory(num_pages + self.manager.host.num_pages, page_size)
+        self._prefixes = Prefixes()
         self._witness = TraceWitness(self.trace, self._kv)
 
     def add(
@@ -76,13 +89,12 @@ class FakeEngine:
         prompt: Sequence[int],
         max_tokens: int | None = 4,
         *,
-        n: int = 1,
         priority: int = 0,
         salt: object = None,
-        script: Script = arithmetic,
+        script: Script = token_after,
         **params: Any,
     ) -> Request:
-        wish = SamplingParams(n=n, max_tokens=max_tokens, **params)
+        wish = SamplingParams(max_tokens=max_tokens, **params)
         request = Request(f"request {len(self.requests)}", list(prompt), wish, priority=priority, salt=salt)
         self.scheduler.add(request)
         self.requests.append(request)
@@ -96,7 +108,7 @@ class FakeEngine:
         self._prove_memory()
 
     def step(self, *, fails: bool = False) -> StepPlan:
-        before = set(self.scheduler.running)
+        before = [sequence for sequence in self.scheduler.running if not sequence.awaits]
         held = defaultdict(set, {name: set(self.manager.table(name).pages) for name in self.manager.sequences})
         plan = self.scheduler.schedule()
         self.num_steps += 1
@@ -106,9 +118,10 @@ class FakeEngine:
         if fails:
             self.scheduler.abandon(plan)
         else:
-            self.scheduler.commit(plan, [self._next_token(row.sequence) for row in plan.samples])
+            self.scheduler.commit(plan, [self._says(row) for row in plan.samples])
         for sequence in [chunk.sequence for chunk in plan.chunks] + [row.sequence for row in plan.samples]:
-            self._witness.learn(sequence.id, self._prefixes_of(sequence))
+            self._witness.learn(sequence.id, self._contents(sequence, sequence.token_ids))
+        self._branch({row.sequence.request.id: row.sequence.request for row in plan.samples})
         self._prove_memory()
         return plan
 
@@ -126,97 +139,154 @@ class FakeEngine:
 
     # A model that computes nothing
 
-    def _next_token(self, sequence: scheduling.Sequence) -> int:
-        return self._scripts[sequence.request.id](sequence)
+    def _says(self, row: SampleRow) -> list[int]:
+        """The next token, and those after it as long as they are what the drafts say. Beams wait for `_branch`."""
+        sequence = row.sequence
+        if sequence.request.params.beam_width:
+            return []
+        said: list[int] = []
+        for draft in (*row.drafts, None):
+            said.append(self._scripts[sequence.request.id]([*sequence.token_ids, *said], sequence.index))
+            if said[-1] != draft:
+                break
+        return said
+
+    def _branch(self, requests: dict[str, Request]) -> None:
+        for request in requests.values():
+            beams = request.alive
+            if not (request.params.beam_width and beams and all(beam.awaits for beam in beams)):
+                continue
+            scored = [
+                (self._scores.get(beam.id, 0.0) + score, beam, token)
+                for beam in beams
+                for score, token in offers(beam.token_ids)
+            ]
+            scored.sort(key=lambda offer: -offer[0])
+            best = sorted(scored[: request.params.beam_width], key=lambda offer: beams.index(offer[1]))
+            winners = self.scheduler.branch(request, [(beam, token) for _, beam, token in best])
+            for winner, (score, _, _) in zip(winners, best, strict=True):
+                self._scores[winner.id] = score
+                self._computed[winner.id] = winner.num_computed
+                if self.scheduler.is_full(winner):
+                    self.scheduler.finish(winner, FinishReason.LENGTH)
 
     def _compute(self, plan: StepPlan, held: dict[int, set[int]], only_half: bool) -> None:
         """Copies first, then all writes, then all reads: the order that a real step keeps in each layer.
 
         ``held``: the pages of every sequence before the step. Those that a chunk got since hold nothing of its own.
         """
+        size = self.manager.page_size
         for copy in plan.copies:
             self._kv.copy(copy.source, copy.target)
-        copied = {copy.target for copy in plan.copies}
         for chunk in plan.chunks:
-            of_chunk = self.manager.table(chunk.sequence.id).pages[chunk.start // self.manager.page_size :]
-            for page in set(of_chunk) - copied - held[chunk.sequence.id]:
-                self._kv.poison(page)
+            first, offset = divmod(chunk.start, size)
+            written = self.manager.table(chunk.sequence.id).pages[first:]
+            for page in set(written[1:]) - held[chunk.sequence.id]:
+                self._kv.blank(page)
+            if written[0] not in held[chunk.sequence.id]:  # of a page that was hit in part, the rest is written over
+                self._kv.blank(written[0], offset)
         chunks = plan.chunks[: len(plan.chunks) // 2] if only_half else plan.chunks
         for chunk in chunks:
             slots = self.manager.table(chunk.sequence.id).slots(chunk.start, chunk.stop)
-            self._kv.write(slots, self._prefixes_of(chunk.sequence)[chunk.start : chunk.stop])
+            self._kv.write(slots, self._of_chunk(chunk)[chunk.start :])
         for chunk in [] if only_half else chunks:
-            self._prove_reading(chunk.sequence, chunk.stop)
+            self._prove_reading(chunk.sequence.id, chunk.start, self._of_chunk(chunk))
 
-    def _prefixes_of(self, sequence: scheduling.Sequence) -> list[int]:
-        return self._prefixes.of(sequence.request.salt, sequence.token_ids)
+    def _contents(self, sequence: scheduling.Sequence, tokens: Sequence[int]) -> list[int]:
+        """What the slots of ``sequence`` hold when it has ``tokens``."""
+        return self._prefixes.of(sequence.request.salt, tokens).ends[1:]
+
+    def _of_chunk(self, chunk: Chunk) -> list[int]:
+        own = chunk.stop - len(chunk.drafts)
+        return self._contents(chunk.sequence, [*chunk.sequence.token_ids[:own], *chunk.drafts])
 
     # Proof
 
-    def _prove_reading(self, sequence: scheduling.Sequence, num_tokens: int) -> None:
-        read = self._kv.read(self.manager.table(sequence.id).slots(0, num_tokens))
-        assert read == self._prefixes_of(sequence)[:num_tokens], f"sequence {sequence.id} read what is not its own"
+    def _prove_reading(self, name: int, start: int, contents: list[int]) -> None:
+        """The rows from ``start`` to the last of ``contents`` see all that they may look at."""
+        window, table = self.manager.window, self.manager.table(name)
+        first = 0 if window is None else max(0, start + 1 - window)
+        assert table.holes * self.manager.page_size <= first, f"sequence {name} looks at what was given back"
+        read = self._kv.read(table.slots(first, len(contents)))
+        assert read == contents[first:], f"sequence {name} read what is not its own"
 
-    def _prove_plan(self, plan: StepPlan, before: set[scheduling.Sequence]) -> None:
-        scheduler, key = self.scheduler, self.scheduler.policy.key
+    def _prove_plan(self, plan: StepPlan, before: list[scheduling.Sequence]) -> None:
+        scheduler, key = self.scheduler, self.scheduler._key
         assert plan.chunks, "a step that computes nothing: nobody would ever get on"
         assert plan.num_tokens <= scheduler.limits.max_tokens_per_step
         planned = [chunk.sequence for chunk in plan.chunks]
         assert len(set(planned)) == len(planned), "a sequence has two chunks in one step"
-        assert len(scheduler.running) <= scheduler.limits.max_sequences
+        assert sum(sequence.width for sequence in scheduler.running) <= scheduler.limits.max_sequences
         for line in (scheduler.running, scheduler.waiting):
             assert line == sorted(line, key=key), "out of order"
-        if isinstance(scheduler.policy, FirstComeFirstServed) and scheduler.running and scheduler.waiting:
-            assert key(scheduler.running[-1]) < key(scheduler.waiting[0]), "somebody was overtaken"
 
         went_on = [sequence for sequence in planned if sequence in before]
         came_in = planned[len(went_on) :]
-        assert went_on == sorted(went_on, key=key) and before.isdisjoint(came_in)
-        assert not (plan.preempted and came_in), "somebody came in on pages that were taken from another"
-        if before:
-            assert planned[0] is min(before, key=key), "the first in line did not get on"
+        assert went_on == sorted(went_on, key=key) and not set(before) & set(came_in)
+        assert not (plan.preempted and came_in and before), "somebody came in on pages that were taken from another"
+        if before and before[0] is min((*before, *came_in), key=key) and scheduler.running[0] is before[0]:
+            assert planned[0] is before[0], "the first in line did not get on"
         for victim in plan.preempted:
             assert victim.status is Status.WAITING and victim.num_computed == 0
+            assert victim not in planned, "a victim had pages in this step"
+        self._prove_first_come_first_served(plan, went_on)
+        for number, chunk in enumerate(plan.chunks):
+            self._prove_chunk(plan, number, chunk, chunk.sequence in came_in)
+
+    def _prove_first_come_first_served(self, plan: StepPlan, went_on: list[scheduling.Sequence]) -> None:
+        scheduler, key = self.scheduler, self.scheduler._key
+        beams = any(request.params.beam_width for request in self.requests)
+        if type(scheduler.order) is not FirstComeFirstServed or scheduler.victim is not last_in_line or beams:
+            return
+        if scheduler.running and scheduler.waiting:
+            assert key(scheduler.running[-1]) < key(scheduler.waiting[0]), "somebody was overtaken"
+        for victim in plan.preempted:
             assert all(key(sequence) < key(victim) for sequence in went_on), "a victim was before one that ran"
-            self._computed.pop(victim.id, None)
         assert plan.preempted == sorted(plan.preempted, key=key, reverse=True), "victims are taken from the end"
 
-        for number, chunk in enumerate(plan.chunks):
-            sequence = chunk.sequence
-            assert chunk.num_tokens > 0
-            start = sequence.num_computed if sequence in came_in else self._computed[sequence.id]
-            assert chunk.start == start, "a token was left out, or computed twice"
-            self._computed[sequence.id] = chunk.stop
-            sampling = [row.sequence for row in plan.samples if row.chunk == number]
-            if chunk.stop < sequence.num_tokens:
-                assert not sampling
-            else:
-                assert sampling[0] is sequence
-                for fork in sampling[1:]:
-                    assert fork.request is sequence.request and fork.token_ids == sequence.token_ids
-                    self._computed[fork.id] = chunk.stop
+    def _prove_chunk(self, plan: StepPlan, number: int, chunk: Chunk, came_in: bool) -> None:
+        sequence, own = chunk.sequence, chunk.stop - len(chunk.drafts)
+        assert chunk.num_tokens > 0
+        start = sequence.num_computed if came_in else self._computed[sequence.id]
+        assert chunk.start == start, "a token was left out, or computed twice"
+        sampling = [row for row in plan.samples if row.chunk == number]
+        if own < sequence.num_tokens:
+            assert not sampling and not chunk.drafts
+            return
+        assert sampling[0].sequence is sequence and sampling[0].drafts == chunk.drafts
+        assert not chunk.drafts or own - chunk.start == 1 == len(sampling), "drafts follow one token, of one sequence"
+        for row in sampling[1:]:
+            fork = row.sequence
+            assert fork.request is sequence.request and fork.token_ids == sequence.token_ids and not row.drafts
 
     def _prove_memory(self) -> None:
         """Between two steps: every running sequence reads its own tokens, and what can be hit was really computed."""
-        manager, running = self.manager, self.scheduler.running
+        manager, running, size = self.manager, self.scheduler.running, self.manager.page_size
         manager.check()
         assert sorted(manager.sequences) == sorted(sequence.id for sequence in running)
         for page in manager.pool.free_pages():
-            self._kv.poison(page)
+            self._kv.blank(page)
         for sequence in running:
-            self._prove_reading(sequence, sequence.num_computed)
             table = manager.table(sequence.id)
-            assert table.num_tokens == sequence.num_computed < sequence.num_tokens
-            full = table.pages[: table.num_tokens // manager.page_size]
-            assert not manager.caching or all(map(manager.prefix_cache.holds, full)), "a full page was not published"
+            self._prove_reading(
+                sequence.id, sequence.num_computed, self._contents(sequence, sequence.token_ids)[: table.num_tokens]
+            )
+            assert table.num_tokens == sequence.num_computed <= sequence.num_tokens - (not sequence.awaits)
+            self._computed[sequence.id] = sequence.num_computed
+            if table.waste and manager.pool.refcount(table.pages[-1]) == 1:  # rejected drafts
+                self._kv.blank(table.pages[-1], size - table.waste)
+            if self.cache == "hash" and manager.window is None:
+                full = table.pages[: table.num_tokens // size]
+                assert all(map(manager.prefix_cache.holds, full)), "a full page was not published"
         self._witness.prove(manager)
         for page, filled in enumerate(self._witness.map.filled):
             if manager.prefix_cache.holds(page):
-                assert filled == manager.page_size, f"page {page} can be hit, but was never computed"
+                assert filled == size, f"page {page} can be hit, but was never computed"
 
     def prove_idle(self) -> None:
-        pool = self.manager.pool
+        manager = self.manager
         assert not self.scheduler.has_work
-        assert pool.num_used == 0 and pool.num_cached + pool.num_free == pool.num_pages
+        assert manager.pool.num_used == 0 and manager.pool.num_cached + manager.pool.num_free == manager.pool.num_pages
+        assert not manager.host.swapped and manager.host.num_available == manager.host.num_pages
         for request in self.requests:
             assert request.finished

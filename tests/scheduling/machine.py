@@ -10,14 +10,17 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Sequence as Sequence_
 from typing import NamedTuple
 
 from pagedlab.errors import InvalidRequest
 from pagedlab.progress import progress_bar
-from pagedlab.scheduling.policy import FirstComeFirstServed, Priority
+from pagedlab.scheduling.admission import ADMISSIONS
+from pagedlab.scheduling.order import ORDERS
 from pagedlab.scheduling.request import FinishReason, Request, Sequence
+from pagedlab.scheduling.victims import VICTIMS
 from tests.memory.world import Choose
-from tests.scheduling.fake_engine import FakeEngine, token_after
+from tests.scheduling.fake_engine import FakeEngine, offers, token_after
 
 #: One of the tokens that the fake engine says.
 STOP_ID = 103
@@ -29,9 +32,32 @@ class Setup(NamedTuple):
     budget: int
     max_sequences: int
     max_context: int
-    urgent_first: bool
-    caching: bool
+    max_overtakes: int
+    order: str
+    admission: str
+    victim: str
+    cache: str | None
+    num_host_pages: int
+    swap: bool
+    partial_hits: bool
+    window: int | None
+    guesses: bool
     max_events: int
+
+
+class Guesser:
+    """Drafts that are right for a while, and then wrong."""
+
+    def __init__(self) -> None:
+        self.most_right = 0
+
+    def propose(self, sequence: Sequence, most: int) -> list[int]:
+        self.most_right = (self.most_right + 1) % 4
+        drafts: list[int] = []
+        for number in range(min(most, 3)):
+            right = token_after([*sequence.token_ids, *drafts], sequence.index)
+            drafts.append(right if number < self.most_right else 0)
+        return drafts
 
 
 class World:
@@ -45,11 +71,21 @@ class World:
             budget=setup.budget,
             max_sequences=setup.max_sequences,
             max_context=setup.max_context,
-            policy=Priority() if setup.urgent_first else FirstComeFirstServed(),
-            caching=setup.caching,
+            max_overtakes=setup.max_overtakes,
+            order=ORDERS[setup.order](),
+            admission=ADMISSIONS[setup.admission](),
+            victim=VICTIMS[setup.victim],
+            swap=setup.swap,
+            drafter=Guesser() if setup.guesses else None,
+            cache=setup.cache,
             max_events=setup.max_events,
+            settings={
+                "num_host_pages": setup.num_host_pages,
+                "partial_hits": setup.partial_hits,
+                "window": setup.window,
+            },
         )
-        self.longest = min(setup.max_context, setup.page_size * setup.num_pages + 1)
+        self.longest = self.engine.scheduler.max_sequence_tokens
         self.seen: Counter[str] = Counter()
 
     def add(self, choose: Choose) -> None:
@@ -63,13 +99,15 @@ class World:
         most = 2 + choose(min(self.longest, 4 * self.setup.page_size) + 1)
         max_tokens = (None, 1, most, most)[choose(4)]
         n, priority, salt = (1, 1, 1, 2, 3)[choose(5)], choose(3), (None, None, "tenant")[choose(3)]
-        stops, min_tokens = [STOP_ID] if choose(2) else [], choose(3) if max_tokens != 1 else 0
         num_tokens = len(prompt) + (max_tokens or 1)
         possible = bool(prompt) and num_tokens <= self.longest and n <= self.setup.max_sequences
+        if choose(6) == 0:
+            wish: dict[str, object] = {"beam_width": n}
+        else:
+            stops, min_tokens = [STOP_ID] if choose(2) else [], choose(3) if max_tokens != 1 else 0
+            wish = {"n": n, "stop_token_ids": stops, "min_tokens": min_tokens}
         try:
-            self.engine.add(
-                prompt, max_tokens, n=n, priority=priority, salt=salt, stop_token_ids=stops, min_tokens=min_tokens
-            )
+            self.engine.add(prompt, max_tokens, priority=priority, salt=salt, **wish)
         except InvalidRequest:
             assert not possible, f"a request of {num_tokens} tokens, n={n}, was refused"
             self.seen["refused"] += 1
@@ -82,6 +120,7 @@ class World:
             plan = self.engine.step()
             self.seen["preempted"] += len(plan.preempted)
             self.seen["copies"] += len(plan.copies)
+            self.seen["drafted"] += sum(len(chunk.drafts) for chunk in plan.chunks)
             self.seen["mixed"] += len({chunk.num_tokens == 1 for chunk in plan.chunks}) == 2
 
     def fail(self, choose: Choose) -> None:
@@ -98,15 +137,19 @@ class World:
     def drain(self, choose: Choose) -> None:
         """No more arrivals: everyone ends in a bounded number of steps, having said what it would have said alone."""
         waiting = [request for request in self.engine.requests if not request.finished]
-        # The first in line gets on by a token a step. It stays first until it ends, unless a more urgent one comes in.
-        bound = sum(request.params.n * self._most_tokens(request) for request in waiting)
-        if self.setup.urgent_first:
-            bound *= 1 + len(waiting)
-        self.engine.run(max_steps=bound)
+        # The first in line gets on by a token a step, and all others may come before the last; beams take turns.
+        width = max((max(r.params.n, r.params.beam_width or 1) for r in waiting), default=1)
+        bound = sum(width * width * self._most_tokens(request) for request in waiting) * (1 + len(waiting))
+        self.engine.run(max_steps=bound + 10)
         for request in self.engine.requests:
+            if request.params.beam_width:
+                self._prove_beams(request)
+                continue
             for sequence in request.sequences:
                 self._prove_output(request, sequence)
                 self.seen["hits"] += sequence.num_cached > 0
+        for what in ("offloads", "returns", "swaps"):
+            self.seen[what] = getattr(self.engine.manager.stats, what)
         self.seen["drained"] += 1
         self.engine.requests.clear()
 
@@ -130,20 +173,46 @@ class World:
             assert len(request.sequences) == request.params.n
         self.seen["ended"] += 1
 
+    def _prove_beams(self, request: Request) -> None:
+        """Those of a search that has all the memory in the world."""
+        reasons = {beam.finish_reason for beam in request.sequences}
+        if reasons != {FinishReason.LENGTH}:
+            assert reasons == {FinishReason.ABORT} or reasons == {FinishReason.ERROR}, reasons
+            return
+        beams = [(0.0, list(request.prompt_ids))]
+        while len(beams[0][1]) < self._most_tokens(request):
+            scored = [(total + score, [*tokens, t]) for total, tokens in beams for score, t in offers(tokens)]
+            beams = sorted(scored, key=lambda offer: -offer[0])[: request.params.beam_width]
+        assert sorted(beam.token_ids for beam in request.sequences) == sorted(tokens for _, tokens in beams)
+        self.seen["searched"] += 1
+
 
 #: How often each rule is tried, beside the others.
 WEIGHTS = {World.add: 34, World.step: 60, World.abort: 2, World.fail: 2, World.drain: 2}
 
 
 def random_setup(choose: Choose) -> Setup:
+    def one_of(names: Sequence_[str]) -> str:
+        return names[choose(len(names))]
+
+    page_size = (*range(1, 9), 16)[choose(9)]
+    num_host_pages = (0, 3, 40)[choose(3)]
     return Setup(
-        page_size=(*range(1, 9), 16)[choose(9)],
+        page_size=page_size,
         num_pages=(2 + choose(8), 4 + choose(8), 6 + choose(16), 64)[choose(4)],
         budget=1 + choose(64),
         max_sequences=1 + choose(8),
         max_context=(120, 2 + choose(60))[choose(2)],
-        urgent_first=bool(choose(2)),
-        caching=choose(4) > 0,
+        max_overtakes=(1, 4, 256)[choose(3)],
+        order=one_of(("fcfs", "fcfs", "priority", "shortest", "longest_prefix")),
+        admission=one_of(("max_utilisation", "max_utilisation", *ADMISSIONS)),
+        victim=one_of(("last_in_line", *VICTIMS)),
+        cache=(None, "hash", "hash", "radix")[choose(4)],
+        num_host_pages=num_host_pages,
+        swap=num_host_pages > 0 and choose(2) == 0,
+        partial_hits=choose(2) == 0,
+        window=(None, None, None, 1 + choose(3 * page_size))[choose(4)],
+        guesses=choose(3) == 0,
         max_events=(1_000_000, 256)[choose(2)],
     )
 

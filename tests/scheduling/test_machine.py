@@ -55,5 +55,6 @@ TestScheduler.settings = settings(
 def test_every_accepted_request_ends_and_says_what_it_would_have_said_alone(seed: int) -> None:
     seen = run(20_000, seed)
     assert seen["steps"] >= 20_000
-    for what in ("refused", "hits", "mixed", "drained", "copies", "preempted", "aborted", "failed"):
+    happened = ("refused", "hits", "mixed", "drained", "copies", "preempted", "aborted", "failed")
+    for what in (*happened, "searched", "drafted", "offloads", "returns", "swaps"):
         assert seen[what] > 50, f"{what} happened {seen[what]} times: the run proves little"

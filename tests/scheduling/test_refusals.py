@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from pagedlab.errors import InvalidRequest
+from pagedlab.scheduling.limits import Limits
 from pagedlab.scheduling.request import FinishReason
 from pagedlab.scheduling.sampling import SamplingParams
-from pagedlab.scheduling.scheduler import Limits
 from tests.scheduling.fake_engine import FakeEngine
 
 page_sizes = pytest.mark.parametrize("page_size", [1, 2, 4, 7, 16])

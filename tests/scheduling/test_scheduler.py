@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from pagedlab.scheduling.policy import Priority
+from pagedlab.scheduling.order import Priority
 from pagedlab.scheduling.request import FinishReason, Request, Status
-from tests.scheduling.fake_engine import EOS, FakeEngine, saying
+from tests.scheduling.fake_engine import EOS, FakeEngine, Script
 
 page_sizes = pytest.mark.parametrize("page_size", [1, 2, 4, 7, 16])
+
+
+def saying(num_prompt: int, *words: int) -> Script:
+    """These words after the prompt, then 0 for ever."""
+    return lambda tokens, index: words[len(tokens) - num_prompt] if len(tokens) - num_prompt < len(words) else 0
 
 
 def chunks_of(engine: FakeEngine) -> list[tuple[str, int, int]]:
@@ -67,7 +72,7 @@ def test_a_preempted_sequence_keeps_what_it_said_and_resumes_identically(page_si
 
 def test_the_last_to_arrive_is_the_first_victim() -> None:
     """Behaviour 26."""
-    engine = FakeEngine(page_size=2, num_pages=6, caching=False)
+    engine = FakeEngine(page_size=2, num_pages=6, cache=None)
     first, second, third = (engine.add([number] * 4, max_tokens=8) for number in range(3))
     assert engine.step().preempted == []
     assert engine.step().preempted == [third.sequences[0]]
@@ -80,7 +85,7 @@ def test_the_last_to_arrive_is_the_first_victim() -> None:
 
 def test_the_least_urgent_is_the_first_victim() -> None:
     """Behaviour 26."""
-    engine = FakeEngine(page_size=2, num_pages=6, caching=False, policy=Priority())
+    engine = FakeEngine(page_size=2, num_pages=6, cache=None, order=Priority())
     urgent, idle, middling = (engine.add([1] * 4, max_tokens=8, priority=priority) for priority in (0, 9, 5))
     engine.step()
     assert engine.step().preempted == [idle.sequences[0]]
@@ -92,7 +97,7 @@ def test_the_least_urgent_is_the_first_victim() -> None:
 
 def test_of_equally_urgent_ones_the_last_to_arrive_is_the_victim() -> None:
     """Behaviour 26."""
-    engine = FakeEngine(page_size=2, num_pages=6, caching=False, policy=Priority())
+    engine = FakeEngine(page_size=2, num_pages=6, cache=None, order=Priority())
     _, second, third = (engine.add([number] * 4, max_tokens=8, priority=3) for number in range(3))
     engine.step()
     assert engine.step().preempted == [third.sequences[0]]
@@ -103,7 +108,7 @@ def test_of_equally_urgent_ones_the_last_to_arrive_is_the_victim() -> None:
 
 def test_a_sequence_that_is_last_in_line_gives_way_itself() -> None:
     """Behaviour 26: the older one has just taken the last page."""
-    engine = FakeEngine(page_size=2, num_pages=5, caching=False)
+    engine = FakeEngine(page_size=2, num_pages=5, cache=None)
     old, young = engine.add([1] * 4, max_tokens=4), engine.add([2] * 4, max_tokens=4)
     engine.step()
     plan = engine.step()
@@ -115,7 +120,7 @@ def test_a_sequence_that_is_last_in_line_gives_way_itself() -> None:
 
 def test_nobody_comes_in_in_a_step_that_took_pages_from_another() -> None:
     """Behaviour 26: the victim's first chunk would fit at once into what its victor left over."""
-    engine = FakeEngine(page_size=2, num_pages=6, budget=6, caching=False)
+    engine = FakeEngine(page_size=2, num_pages=6, budget=6, cache=None)
     old, young = engine.add([1] * 4, max_tokens=6), engine.add([2] * 8, max_tokens=2)
     engine.step()
     plan = engine.step()
@@ -126,7 +131,7 @@ def test_nobody_comes_in_in_a_step_that_took_pages_from_another() -> None:
 
 
 def test_the_urgent_go_first_and_do_not_throw_anyone_out_to_come_in() -> None:
-    engine = FakeEngine(page_size=2, num_pages=4, caching=False, policy=Priority())
+    engine = FakeEngine(page_size=2, num_pages=4, cache=None, order=Priority())
     running = engine.add([1] * 6, max_tokens=2, priority=5)
     engine.step()
     late = engine.add([2] * 6, max_tokens=2, priority=9)
@@ -138,7 +143,7 @@ def test_the_urgent_go_first_and_do_not_throw_anyone_out_to_come_in() -> None:
 
 def test_nobody_overtakes_the_first_in_line() -> None:
     """Behaviour 27: the second would fit where the first does not."""
-    engine = FakeEngine(page_size=2, num_pages=6, caching=False)
+    engine = FakeEngine(page_size=2, num_pages=6, cache=None)
     engine.add([1] * 8, max_tokens=2)
     engine.step()
     large, small = engine.add([2] * 10, max_tokens=2), engine.add([3], max_tokens=1)
@@ -169,7 +174,7 @@ def test_a_request_for_many_sequences_waits_for_places_for_all_of_them_and_is_no
 @page_sizes
 def test_the_waiting_order_survives_preemption(page_size: int) -> None:
     """Behaviour 27."""
-    engine = FakeEngine(page_size=page_size, num_pages=4, caching=False)
+    engine = FakeEngine(page_size=page_size, num_pages=4, cache=None)
     requests = [engine.add([number] * page_size, max_tokens=2 * page_size) for number in range(6)]
     while engine.scheduler.has_work:
         engine.step()
@@ -201,22 +206,24 @@ def test_a_sequence_stops_where_it_should_at_page_and_chunk_boundaries(
         return FakeEngine(page_size=page_size, budget=budget)
 
     one = engine()
-    eos = one.add(prompt, max_tokens=10 * page_size, script=saying(*words, EOS))
+    eos = one.add(prompt, max_tokens=10 * page_size, script=saying(num_prompt, *words, EOS))
     assert ended(one, eos) == (FinishReason.STOP, None, last)
     one = engine()
-    stop_id = one.add(prompt, max_tokens=10 * page_size, script=saying(*words, 77), stop_token_ids=[76, 77])
+    stop_id = one.add(prompt, max_tokens=10 * page_size, script=saying(num_prompt, *words, 77), stop_token_ids=[76, 77])
     assert ended(one, stop_id) == (FinishReason.STOP, 77, last)
     one = engine()
-    ignoring = one.add(prompt, max_tokens=last + 2, script=saying(*words, EOS), ignore_eos=True)
+    ignoring = one.add(prompt, max_tokens=last + 2, script=saying(num_prompt, *words, EOS), ignore_eos=True)
     assert ended(one, ignoring) == (FinishReason.LENGTH, None, last + 2)
     one = engine()
-    short = one.add(prompt, max_tokens=last, script=saying(*words, 5))
+    short = one.add(prompt, max_tokens=last, script=saying(num_prompt, *words, 5))
     assert ended(one, short) == (FinishReason.LENGTH, None, last)
     one = engine()
-    long = one.add(prompt, max_tokens=10 * page_size, min_tokens=last + 1, script=saying(*[EOS] * (last + 1)))
+    long = one.add(
+        prompt, max_tokens=10 * page_size, min_tokens=last + 1, script=saying(num_prompt, *[EOS] * (last + 1))
+    )
     assert ended(one, long) == (FinishReason.STOP, None, last + 1)
     one = engine()
-    both = one.add(prompt, max_tokens=last, script=saying(*words, EOS))
+    both = one.add(prompt, max_tokens=last, script=saying(num_prompt, *words, EOS))
     assert ended(one, both) == (FinishReason.STOP, None, last), "an end that is also the limit is a stop"
 
 
@@ -239,7 +246,7 @@ def test_a_stop_string_found_by_the_engine_ends_a_sequence_between_two_steps(pag
 def test_abort_gives_the_pages_back_whatever_the_request_was_doing(page_size: int, moment: str) -> None:
     """Behaviour 29."""
     budget = 64 if moment == "preempted" else 2 * page_size
-    engine = FakeEngine(page_size=page_size, num_pages=6, budget=budget, caching=False)
+    engine = FakeEngine(page_size=page_size, num_pages=6, budget=budget, cache=None)
     if moment == "preempted":
         first = engine.add([1] * 2 * page_size, max_tokens=3 * page_size)
         request = engine.add([2] * 2 * page_size, max_tokens=3 * page_size)
@@ -364,7 +371,7 @@ def test_a_failed_step_ends_those_in_it_leaks_nothing_and_the_others_run_on(page
 
 
 def test_a_sequence_that_was_preempted_in_a_failed_step_runs_on() -> None:
-    engine = FakeEngine(page_size=2, num_pages=6, caching=False)
+    engine = FakeEngine(page_size=2, num_pages=6, cache=None)
     first, second, third = (engine.add([number] * 4, max_tokens=4) for number in range(3))
     engine.step()
     plan = engine.step(fails=True)

@@ -1,0 +1,45 @@
+"""Limits: what bounds a step, a sequence and a wait; and what is refused because of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pagedlab.errors import InvalidRequest
+from pagedlab.scheduling.request import Request
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``max_context`` is in tokens, prompt and output together."""
+
+    max_tokens_per_step: int = 512
+    max_sequences: int = 64
+    max_context: int = 8192
+    max_overtakes: int = 256  #: later arrivals that may be admitted before a sequence that waits
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens_per_step", "max_sequences", "max_context"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} was asked for; it must be at least 1")
+        if self.max_overtakes < 0:
+            raise ValueError(f"max_overtakes={self.max_overtakes} was asked for; it must be at least 0")
+
+
+def refuse_impossible(request: Request, limits: Limits, max_sequence_tokens: int, slots: int) -> None:
+    """Raise InvalidRequest for what can never be served. ``slots``: those that a sequence has when it is alone."""
+    params, num_prompt = request.params, request.num_prompt
+    if num_prompt == 0:
+        raise InvalidRequest(f"request {request.id} has an empty prompt; give it at least one token")
+    num_tokens = num_prompt + (params.max_tokens or 1)
+    if num_tokens > max_sequence_tokens:
+        raise InvalidRequest(
+            f"request {request.id} asks for {num_tokens} tokens ({num_prompt} in its prompt); a sequence may have "
+            f"{max_sequence_tokens} (max_context {limits.max_context}, pool {slots} slots). "
+            "Shorten the prompt, lower max_tokens, or raise num_pages or max_context."
+        )
+    wide = "beam_width" if params.beam_width else "n"
+    if getattr(params, wide) > limits.max_sequences:
+        raise InvalidRequest(
+            f"request {request.id} asks for {wide}={getattr(params, wide)} sequences; {limits.max_sequences} "
+            f"may run at once. Lower {wide} or raise max_sequences."
+        )
