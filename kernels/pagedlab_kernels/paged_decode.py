@@ -6,6 +6,8 @@ The idea
     A long context is cut into splits, one program each, so that even a single sequence fills the chip; a second, small
     kernel merges what they found (Flash-Decoding; the merge by log-sum-exp is exact: FlashAttention, arXiv:2205.14135).
 
+    With a window, a context is its last so many tokens: nothing before them is read.
+
 What it must move, for a sequence of L tokens and one KV head
     2 * L * D * bytes of keys and values, read once; L / P * 4 bytes of page table; next to nothing else.
     It does 4 * G * L * D FLOPs meanwhile: about G FLOPs a byte at 16 bits. Bound by memory, on every chip there is.
@@ -31,14 +33,18 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pagedlab.errors import KernelUnavailable
 from pagedlab_kernels.batch import PagedBatch
+from pagedlab_kernels.kv_format import PLAIN, LayerKV, QuantizedKV
 
 #: The interpreter multiplies the bit patterns of bfloat16 in tl.dot: there, everything is widened first.
 INTERPRETED = triton.knobs.runtime.interpret
+#: A widened tile takes the registers of so many warps.
+WIDENING_WARPS = 8
 
 
 # Numbers that change from step to step are not specialised: no new compilation when a batch or a context grows.
-@triton.jit(do_not_specialize=["table_stride", "num_splits"])
+@triton.jit(do_not_specialize=["table_stride", "num_splits", "reach"])
 def paged_decode_kernel(
     q_ptr,  # [B, H, D]
     kv_ptr,  # [2, N, Hkv, P, D], contiguous
@@ -50,6 +56,7 @@ def paged_decode_kernel(
     value_offset,  # elements from keys to values: N * Hkv * P * D
     table_stride,
     num_splits,
+    reach,  # tokens that a row attends to at most, its own the last of them
     GROUP: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     PAGE_SIZE: tl.constexpr,
@@ -58,13 +65,16 @@ def paged_decode_kernel(
     DIM_PADDED: tl.constexpr,
     WIDEN: tl.constexpr,
 ):
+    # A 16-bit number is a tf32 number, and a float32 one nearly the sum of two: three passes of the matrix units.
+    PRECISION: tl.constexpr = "tf32x3" if WIDEN else "ieee"
     sequence, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     num_kv_heads = tl.num_programs(1)
 
     # 1. This program's share of the context: whole tiles, equal for all splits but the last ones, which may be empty.
     length = tl.load(length_ptr + sequence)
-    share = tl.cdiv(tl.cdiv(length, num_splits), TILE) * TILE
-    first = split * share
+    oldest = tl.maximum(length - reach, 0)
+    share = tl.cdiv(tl.cdiv(length - oldest, num_splits), TILE) * TILE
+    first = oldest + split * share
     last = tl.minimum(first + share, length)
 
     # 2. The queries of the group.
@@ -93,13 +103,13 @@ def paged_decode_kernel(
         if WIDEN:
             k, v = k.to(tl.float32), v.to(tl.float32)
 
-        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
         scores = tl.where(there[None, :], scores, float("-inf"))
         new_largest = tl.maximum(largest, tl.max(scores, 1))
         weights = tl.exp(scores - new_largest[:, None])
         rescale = tl.exp(largest - new_largest)
         total = total * rescale + tl.sum(weights, 1)
-        acc = acc * rescale[:, None] + tl.dot(weights.to(v.dtype), v, input_precision="ieee")
+        acc = acc * rescale[:, None] + tl.dot(weights.to(v.dtype), v, input_precision=PRECISION)
         largest = new_largest
 
     # 4. What this split found. An empty one leaves log(0) = -inf: it will weigh nothing.
@@ -131,7 +141,10 @@ def merge_kernel(
 
 
 def choose_splits(batch: int, num_kv_heads: int, max_context: int, num_processors: int) -> int:
-    """Enough programs to fill the chip twice over, none with fewer than 256 tokens, at most 64 splits."""
+    """Enough programs to fill the chip twice over, none with fewer than 256 tokens, at most 64 splits.
+
+    ``max_context``: tokens that the row that reads the most of them has to read.
+    """
     wanted = triton.cdiv(2 * num_processors, batch * num_kv_heads)
     return max(1, min(wanted, max_context // 256, 64))
 
@@ -144,20 +157,24 @@ def paged_decode(
     scale: float,
     *,
     max_context: int,
+    window: int | None = None,
     num_splits: int | None = None,
 ) -> Tensor:
     """``q: [B, H, D]``, one query row a sequence; ``kv: [2, N, Hkv, P, D]`` contiguous -> ``[B, H, D]``.
 
-    ``max_context`` is in tokens: the longest of ``context_lens: [B] int32``.
+    ``max_context`` is in tokens: the longest of ``context_lens: [B] int32``. Where the types of ``q`` and ``kv``
+    differ, both are widened to float32.
     """
+    reach = max_context if window is None else window
     (batch, num_heads, dim), (_, num_pages, num_kv_heads, page_size, _) = q.shape, kv.shape
     if num_splits is None:
         processors = torch.cuda.get_device_properties(q.device).multi_processor_count if q.is_cuda else 1
-        num_splits = choose_splits(batch, num_kv_heads, max_context, processors)
+        num_splits = choose_splits(batch, num_kv_heads, min(max_context, reach), processors)
     q, out = q.contiguous(), torch.empty_like(q, memory_format=torch.contiguous_format)
     partial = torch.empty(batch, num_heads, num_splits, dim, dtype=torch.float32, device=q.device)
     lse = torch.empty(batch, num_heads, num_splits, dtype=torch.float32, device=q.device)
-    constants = decode_constants(num_heads // num_kv_heads, dim, page_size, q.dtype)
+    mixed = q.dtype != kv.dtype
+    constants = decode_constants(num_heads // num_kv_heads, dim, page_size, torch.float32 if mixed else q.dtype)
     paged_decode_kernel[(batch, num_kv_heads, num_splits)](
         q,
         kv,
@@ -169,8 +186,10 @@ def paged_decode(
         num_pages * num_kv_heads * page_size * dim,
         page_tables.stride(0),
         num_splits,
+        reach,
         **constants,
-        WIDEN=INTERPRETED,
+        WIDEN=INTERPRETED or mixed,
+        num_warps=WIDENING_WARPS if mixed else 4,
     )
     merge_kernel[(batch * num_heads,)](
         partial,
@@ -202,9 +221,17 @@ def decode_constants(group: int, head_dim: int, page_size: int, dtype: torch.dty
     }
 
 
-def triton_attention(q: Tensor, kv: Tensor, batch: PagedBatch, scale: float) -> Tensor:
-    """Decode rows and chunks alike: a chunk of T tokens is T decodes whose contexts grow by one, a staircase."""
-    batch.check_fits(q, kv)
+def triton_attention(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *, window: int | None = None) -> Tensor:
+    """Decode rows and chunks alike: a chunk of T tokens is T decodes whose contexts grow by one, a staircase.
+
+    Raises KernelUnavailable for quantised pages.
+    """
+    batch.check_fits(q, kv, window)
+    if isinstance(kv, QuantizedKV):
+        raise KernelUnavailable(
+            f"attention='triton' was asked for over {kv.kv_dtype} pages, which it does not read; "
+            f"use attention='reference', or kv_dtype {', '.join(PLAIN)}"
+        )
     tables, context_lens = batch.page_tables, batch.context_lens
     if not batch.decode_only:
         rows = (batch.query_start[1:] - batch.query_start[:-1]).long()
@@ -213,4 +240,4 @@ def triton_attention(q: Tensor, kv: Tensor, batch: PagedBatch, scale: float) -> 
             batch.query_start[1:][sequence_of_row] - torch.arange(q.shape[0], device=q.device, dtype=torch.int32) - 1
         )
         tables, context_lens = tables[sequence_of_row], context_lens[sequence_of_row] - after_it
-    return paged_decode(q, kv, tables, context_lens, scale, max_context=batch.max_context_len)
+    return paged_decode(q, kv, tables, context_lens, scale, max_context=batch.max_context_len, window=window)

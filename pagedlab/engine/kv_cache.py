@@ -1,4 +1,4 @@
-"""KVCache: the memory that pages are pages of."""
+"""KVCache: the memory that pages are pages of, on the device and in the host's."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import psutil
 import torch
+from torch import Tensor
 
-from pagedlab.errors import InvalidConfig
-from pagedlab.memory.manager import PageCopy
+from pagedlab.errors import InvalidConfig, InvalidQuantity
+from pagedlab.memory.copies import PageCopy
 from pagedlab.models.config import ModelConfig
+from pagedlab_kernels.kv_format import LayerKV, as_layer, kv_parts
 
 
 class KVCache:
@@ -17,6 +19,11 @@ class KVCache:
 
     One page of one head is one contiguous tile. Nothing is cleared: what a page held before it was allocated stays
     in it, and no kernel may ever read it.
+
+    Pages from ``num_pages`` on lie in host memory, where no kernel reads them: they can be copied there and back. Each
+    is contiguous, and pinned if the device is a GPU, so that it goes over the bus in one piece.
+
+    Raises InvalidConfig for a ``kv_dtype`` that there is not, and where memory cannot hold so many pages.
     """
 
     def __init__(
@@ -24,25 +31,69 @@ class KVCache:
         config: ModelConfig,
         num_pages: int,
         page_size: int,
-        dtype: torch.dtype = torch.float32,
+        kv_dtype: str = "float32",
         device: torch.device | str = "cpu",
+        num_host_pages: int = 0,
     ) -> None:
-        shape = (config.num_layers, 2, num_pages, config.num_kv_heads, page_size, config.head_dim)
-        asked = dtype.itemsize * num_pages * page_size * config.kv_values_per_token
-        there = psutil.virtual_memory().available if torch.device(device).type == "cpu" else asked
-        if asked > there:
-            raise InvalidConfig(
-                f"num_pages={num_pages} of {page_size} tokens take {asked / 2**30:.1f} GiB; "
-                f"{there / 2**30:.1f} GiB of memory are free. Lower num_pages."
+        device = torch.device(device)
+        parts = kv_parts(kv_dtype, config.head_dim)
+        vectors = (config.num_kv_heads, page_size)
+        vectors_per_page = config.num_layers * 2 * config.num_kv_heads * page_size
+        vector_bytes = sum(dtype.itemsize * torch.Size(shape).numel() for shape, dtype in parts)
+        self.kv_dtype, self.num_pages, self.num_host_pages = kv_dtype, num_pages, num_host_pages
+        self.bytes_per_page = vectors_per_page * vector_bytes  #: in all layers
+        self._refuse_what_does_not_fit(page_size, device)
+
+        self._device_parts = [
+            torch.empty(config.num_layers, 2, num_pages, *vectors, *shape, dtype=dtype, device=device)
+            for shape, dtype in parts
+        ]
+        self._host_parts = [
+            torch.empty(
+                num_host_pages, config.num_layers, 2, *vectors, *shape, dtype=dtype, pin_memory=device.type == "cuda"
             )
-        self.storage = torch.empty(shape, dtype=dtype, device=device)
-        self.layers = list(self.storage.unbind())
+            for shape, dtype in parts
+        ]
+        self.layers: list[LayerKV] = [
+            as_layer(kv_dtype, [part[layer] for part in self._device_parts]) for layer in range(config.num_layers)
+        ]
 
     @property
     def nbytes(self) -> int:
-        return self.storage.nbytes
+        """Bytes on the device."""
+        return self.num_pages * self.bytes_per_page
+
+    @property
+    def host_nbytes(self) -> int:
+        return self.num_host_pages * self.bytes_per_page
 
     def copy_pages(self, copies: Sequence[PageCopy]) -> None:
-        """Copy whole pages in all layers, one after the other: a later copy sees what an earlier one wrote."""
+        """Copy whole pages in all layers, one after the other: a later copy sees what an earlier one wrote.
+
+        Bits are copied, scales and zeros with them: what comes back from host memory is what went there.
+        """
         for source, target in copies:
-            self.storage[:, :, target].copy_(self.storage[:, :, source])
+            for there, here in zip(self._page(source), self._page(target), strict=True):
+                here.copy_(there)
+
+    def _page(self, number: int) -> list[Tensor]:
+        """``[num_layers, 2, num_kv_heads, page_size, ...]`` of each part: the memory itself."""
+        if 0 <= number < self.num_pages:
+            return [part[:, :, number] for part in self._device_parts]
+        if self.num_pages <= number < self.num_pages + self.num_host_pages:
+            return [part[number - self.num_pages] for part in self._host_parts]
+        raise InvalidQuantity(
+            f"page {number} was to be copied; there are pages 0 to {self.num_pages + self.num_host_pages - 1}, "
+            f"those from {self.num_pages} on in host memory"
+        )
+
+    def _refuse_what_does_not_fit(self, page_size: int, device: torch.device) -> None:
+        asked = self.host_nbytes + (self.nbytes if device.type == "cpu" else 0)
+        there = psutil.virtual_memory().available
+        if asked > there:
+            host = f" and num_host_pages={self.num_host_pages}" if self.num_host_pages else ""
+            raise InvalidConfig(
+                f"num_pages={self.num_pages}{host} of {page_size} tokens in {self.kv_dtype} take "
+                f"{asked / 2**30:.1f} GiB; {there / 2**30:.1f} GiB of memory are free. Ask for fewer pages, or for a "
+                "kv_dtype of fewer bits."
+            )

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import pytest
 import torch
 from torch import Tensor
 
-from pagedlab_kernels.batch import PagedBatch
+from pagedlab.memory.table import HOLE
+from pagedlab_kernels.batch import AttentionFn, PagedBatch
+from pagedlab_kernels.cpu.attention import cpu_attention, fallback_attention
+from pagedlab_kernels.kv_format import PLAIN, LayerKV, as_layer, quantize
+from pagedlab_kernels.reference import gather_attention, oracle_attention
 
 #: An unused page-table entry: to follow it is to read far outside the pool.
 NOWHERE = -(2**30)
 
 
+#: Every path that runs on a CPU without Triton.
+PATHS = pytest.mark.parametrize(
+    "attention",
+    [gather_attention, cpu_attention, fallback_attention],
+    ids=["reference", "cpu", "cpu without a compiler"],
+)
+
+
 @dataclass
 class Case:
     q: Tensor
-    kv: Tensor
+    kv: LayerKV
     batch: PagedBatch
+    window: int | None = None
 
     @property
     def scale(self) -> float:
         return float(self.q.shape[-1]) ** -0.5
+
+    def attend(self, attention: AttentionFn) -> Tensor:
+        return attention(self.q, self.kv, self.batch, self.scale, window=self.window)
+
+    def expected(self) -> Tensor:
+        return oracle_attention(self.q, self.kv, self.batch, self.scale, window=self.window)
 
 
 def a_step(
@@ -33,9 +53,14 @@ def a_step(
     head_dim: int,
     page_size: int,
     dtype: torch.dtype = torch.float32,
+    kv_dtype: str | None = None,
+    window: int | None = None,
     seed: int = 0,
 ) -> Case:
-    """Slots that hold no token of any sequence are NaN, in used pages too, and so are the pages of nobody."""
+    """Slots that hold no token that may be read are NaN, in used pages too, and so are the pages of nobody.
+
+    Pages that lie wholly behind the window have been given back. ``kv_dtype``: that of the queries unless it is named.
+    """
     draw = torch.Generator().manual_seed(seed)
     page_counts = [-(-length // page_size) for length in context_lens]
     num_pages = sum(page_counts) + 3
@@ -43,10 +68,15 @@ def a_step(
     kv = torch.full((2, num_pages, num_kv_heads, page_size, head_dim), torch.nan)
     tables = torch.full((len(context_lens), max(page_counts) + 2), NOWHERE, dtype=torch.int32)
     for sequence, (length, count) in enumerate(zip(context_lens, page_counts, strict=True)):
+        oldest = 0 if window is None else max(0, length - query_lens[sequence] - window + 1)
         for logical in range(count):
-            tables[sequence, logical] = page = next(shuffled)
-            used = min(page_size, length - logical * page_size)
-            kv[:, page, :, :used] = torch.randn(2, num_kv_heads, used, head_dim, generator=draw)
+            start, stop = max(oldest - logical * page_size, 0), min(length - logical * page_size, page_size)
+            page = next(shuffled)
+            if start < stop:
+                tables[sequence, logical] = page
+                kv[:, page, :, start:stop] = torch.randn(2, num_kv_heads, stop - start, head_dim, generator=draw)
+            else:
+                tables[sequence, logical] = HOLE
     query_start = torch.tensor([0, *query_lens]).cumsum(0).int()
     positions = torch.cat([torch.arange(n - m, n) for n, m in zip(context_lens, query_lens, strict=True)])
     batch = PagedBatch(
@@ -61,7 +91,17 @@ def a_step(
         max_context_len=max(context_lens),
     )
     q = torch.randn(len(positions), num_heads, head_dim, generator=draw)
-    return Case(q.to(dtype), kv.to(dtype), batch)
+    return Case(q.to(dtype), stored(kv, kv_dtype or str(dtype).removeprefix("torch.")), batch, window)
+
+
+def stored(kv: Tensor, kv_dtype: str) -> LayerKV:
+    """The same keys and values in another format. A vector of NaN stays one, whatever its codes are."""
+    parts = [kv.to(PLAIN[kv_dtype])] if kv_dtype in PLAIN else list(quantize(kv, kv_dtype))
+    return as_layer(kv_dtype, parts)
+
+
+def with_batch(case: Case, **changes: object) -> Case:
+    return replace(case, batch=replace(case.batch, **changes))  # type: ignore[arg-type]
 
 
 def decodes_around_a_page(num_heads: int, num_kv_heads: int, head_dim: int, page_size: int) -> Case:

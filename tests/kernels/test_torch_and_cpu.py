@@ -19,21 +19,11 @@ from pagedlab_kernels import AttentionFn, get_attention
 from pagedlab_kernels.cpu import attention as cpu_module
 from pagedlab_kernels.cpu import native
 from pagedlab_kernels.cpu.attention import cpu_attention, fallback_attention
-from pagedlab_kernels.reference import gather_attention, oracle_attention, write_kv
-from tests.kernels.cases import NOWHERE, Case, a_step, decodes_around_a_page, worst_error
+from pagedlab_kernels.kv_format import KV_DTYPES
+from pagedlab_kernels.reference import oracle_attention, write_kv
+from tests.kernels.cases import NOWHERE, PATHS, Case, a_step, decodes_around_a_page, with_batch, worst_error
 
 ROOT = Path(__file__).resolve().parents[2]
-PATHS = pytest.mark.parametrize(
-    "attention",
-    [gather_attention, cpu_attention, fallback_attention],
-    ids=["reference", "cpu", "cpu without a compiler"],
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _native_kernel_is_what_is_tested() -> None:
-    if native.find_compiler() is not None:
-        assert native.why_not_native() is None
 
 
 @PATHS
@@ -43,34 +33,38 @@ def _native_kernel_is_what_is_tested() -> None:
 def test_scattered_pages_give_what_the_formula_says(
     attention: AttentionFn, head_dim: int, page_size: int, num_heads: int, num_kv_heads: int
 ) -> None:
+    """Behaviours 36 and 39."""
     case = decodes_around_a_page(num_heads, num_kv_heads, head_dim, page_size)
     expected = oracle_attention(case.q, case.kv, case.batch, case.scale)
     assert worst_error(attention(case.q, case.kv, case.batch, case.scale), expected) < 1e-5
 
 
 @PATHS
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_decode_rows_and_chunks_mix_in_one_step(attention: AttentionFn, data: st.DataObject) -> None:
     context_lens = data.draw(st.lists(st.integers(1, 90), min_size=1, max_size=5), "context_lens")
     query_lens = [data.draw(st.one_of(st.just(1), st.integers(1, length))) for length in context_lens]
     num_kv_heads = data.draw(st.integers(1, 3))
+    kv_dtype = data.draw(st.sampled_from(KV_DTYPES), "kv_dtype")
     case = a_step(
         context_lens,
         query_lens,
         num_heads=num_kv_heads * data.draw(st.integers(1, 5), "group"),
         num_kv_heads=num_kv_heads,
-        head_dim=data.draw(st.sampled_from([1, 5, 8, 13, 24, 64, 264])),
+        head_dim=data.draw(st.sampled_from([2, 8, 14, 24, 64, 264] if kv_dtype == "int4" else [1, 5, 13, 24, 64, 264])),
         page_size=data.draw(st.integers(1, 40)),
+        kv_dtype=kv_dtype,
+        window=data.draw(st.none() | st.integers(1, 100), "window"),
         seed=data.draw(st.integers(0, 100)),
     )
-    expected = oracle_attention(case.q, case.kv, case.batch, case.scale)
-    assert worst_error(attention(case.q, case.kv, case.batch, case.scale), expected) < 1e-5
+    assert worst_error(case.attend(attention), case.expected()) < 1e-5
 
 
 @PATHS
 @pytest.mark.parametrize("num_threads", [1, 2, 5])
 def test_a_long_context_may_be_split_over_threads(attention: AttentionFn, num_threads: int) -> None:
+    """Behaviour 37."""
     case = a_step([1025, 1027, 3], [1, 1, 2], num_heads=9, num_kv_heads=3, head_dim=64, page_size=16)
     expected = oracle_attention(case.q, case.kv, case.batch, case.scale)
     before = torch.get_num_threads()
@@ -159,10 +153,6 @@ def test_a_number_that_leads_outside_a_tensor_is_refused_before_it_is_followed(
     case = with_batch(case, **{name: torch.tensor(value, dtype=torch.int32) for name, value in changes.items()})
     with pytest.raises(InvalidQuantity, match=message):
         cpu_attention(case.q, case.kv, case.batch, 1.0)
-
-
-def with_batch(case: Case, **changes: object) -> Case:
-    return replace(case, batch=replace(case.batch, **changes))  # type: ignore[arg-type]
 
 
 def test_gathering_again_and_again_takes_memory_once() -> None:

@@ -11,35 +11,43 @@ from torch import Tensor
 from pagedlab.errors import InvalidQuantity
 from pagedlab_kernels.batch import PagedBatch
 from pagedlab_kernels.cpu.native import Attention, native_library
+from pagedlab_kernels.kv_format import KV_DTYPES, PLAIN, LayerKV, QuantizedKV
 from pagedlab_kernels.reference import gather_attention
 
 _this_thread = threading.local()
+#: The C enum of the same name.
+_FORMATS = {PLAIN.get(name, name): number for number, name in enumerate(KV_DTYPES)}
 
 
-def cpu_attention(q: Tensor, kv: Tensor, batch: PagedBatch, scale: float) -> Tensor:
+def cpu_attention(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *, window: int | None = None) -> Tensor:
     """``q: [T, H, D]``, ``kv: [2, N, Hkv, P, D]`` -> ``[T, H, D]``, in the CPU's memory.
 
-    Decode rows and prefill chunks, in any mix. In float32 nothing is gathered and nothing that grows with the context
-    is allocated. Without a compiler, or for another dtype, pages are gathered instead.
+    Decode rows and prefill chunks, in any mix, over pages of every format. Nothing is gathered, nothing that grows with
+    the context is allocated, and all arithmetic is made in float32. Without a compiler, pages are gathered instead.
 
     Raises ValueError where tensors do not fit together, and InvalidQuantity for a page outside the pool, rows out of
-    order or a context that its page table cannot hold.
+    order, a context that its page table cannot hold or an empty window.
     """
-    batch.check_fits(q, kv)
+    batch.check_fits(q, kv, window)
     if q.device.type != "cpu":
         raise ValueError(f"the CPU path needs tensors in the CPU's memory; these are on {q.device}")
     library = native_library()
-    if library is None or q.dtype != torch.float32:
-        return fallback_attention(q, kv, batch, scale)
-    q, out = q.contiguous(), torch.empty_like(q, memory_format=torch.contiguous_format)
+    if library is None:
+        return fallback_attention(q, kv, batch, scale, window=window)
+    queries = q.float().contiguous()
+    out = torch.empty_like(queries, memory_format=torch.contiguous_format)
     tables = batch.page_tables if batch.page_tables.stride(1) == 1 else batch.page_tables.contiguous()
     query_start, context_lens = batch.query_start.contiguous(), batch.context_lens.contiguous()
-    keys = kv.data_ptr()
+    kv_dtype, parts = (kv.kv_dtype, kv.parts) if isinstance(kv, QuantizedKV) else (kv.dtype, (kv,))
+    numbers, scales, zeros = [part.data_ptr() for part in parts] + [None] * (3 - len(parts))
     task = Attention(
-        q=q.data_ptr(),
-        k=keys,
-        v=keys + kv.nbytes // 2,
+        q=queries.data_ptr(),
         out=out.data_ptr(),
+        numbers=numbers,
+        scales=scales,
+        zeros=zeros,
+        stride=parts[0].stride(3) * parts[0].itemsize,
+        format=_FORMATS[kv_dtype],
         tables=tables.data_ptr(),
         query_start=query_start.data_ptr(),
         context_lens=context_lens.data_ptr(),
@@ -52,15 +60,16 @@ def cpu_attention(q: Tensor, kv: Tensor, batch: PagedBatch, scale: float) -> Ten
         head_dim=q.shape[2],
         page_size=kv.shape[3],
         num_pages=kv.shape[1],
+        window=batch.reach(window),
         scale=scale,
     )
     fault = library.paged_attention(ctypes.byref(task), torch.get_num_threads())
     if fault:
         raise _in_words(fault, q, kv, batch)
-    return out
+    return out.to(q.dtype)
 
 
-def _in_words(fault: int, q: Tensor, kv: Tensor, batch: PagedBatch) -> Exception:
+def _in_words(fault: int, q: Tensor, kv: LayerKV, batch: PagedBatch) -> Exception:
     """What the kernel's return value means."""
     if fault == 1:
         return MemoryError("no memory for partial attention results")
@@ -74,8 +83,10 @@ def _in_words(fault: int, q: Tensor, kv: Tensor, batch: PagedBatch) -> Exception
     )
 
 
-def fallback_attention(q: Tensor, kv: Tensor, batch: PagedBatch, scale: float) -> Tensor:
+def fallback_attention(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *, window: int | None = None) -> Tensor:
     """Gathers into memory that is kept from call to call: fresh memory costs as much as the copy itself."""
+    if isinstance(kv, QuantizedKV):
+        return gather_attention(q, kv, batch, scale, window=window)
     pages = -(-batch.max_context_len // batch.page_size)
     needed = 2 * pages * kv[0, 0].numel()
     scratch: Tensor | None = getattr(_this_thread, "scratch", None)
@@ -83,4 +94,4 @@ def fallback_attention(q: Tensor, kv: Tensor, batch: PagedBatch, scale: float) -
         with torch.inference_mode(False):  # or it could not be written outside of inference mode, later
             scratch = torch.empty(1 << (needed - 1).bit_length(), dtype=kv.dtype)
         _this_thread.scratch = scratch
-    return gather_attention(q, kv, batch, scale, scratch=scratch)
+    return gather_attention(q, kv, batch, scale, window=window, scratch=scratch)

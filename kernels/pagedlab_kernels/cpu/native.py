@@ -1,6 +1,6 @@
 """Builds paged_attention.c at first use, with the compiler this machine has, and keeps the result in the user's cache.
 
-The library's name is a hash of its source, its compiler flags and the processor, so a new release or another machine
+The library's name is a hash of its sources, its compiler flags and the processor, so a new release or another machine
 builds its own. It is written beside its final name and renamed: two programs that build at once do no harm.
 """
 
@@ -26,9 +26,12 @@ class Attention(ctypes.Structure):
     """The C struct of the same name: pointers into tensors, and their sizes."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("q", "k", "v", "out", "tables", "query_start", "context_lens")),
+        *((name, ctypes.c_void_p) for name in ("q", "out", "numbers", "scales", "zeros")),
+        *((name, ctypes.c_int64) for name in ("stride", "format")),
+        *((name, ctypes.c_void_p) for name in ("tables", "query_start", "context_lens")),
         *((name, ctypes.c_int64) for name in ("table_stride", "max_pages", "num_tokens", "num_sequences")),
         *((name, ctypes.c_int64) for name in ("num_heads", "num_kv_heads", "head_dim", "page_size", "num_pages")),
+        ("window", ctypes.c_int64),
         ("scale", ctypes.c_float),
     )
 
@@ -72,7 +75,9 @@ def find_compiler() -> str | None:
 
 def build(compiler: str) -> Path:
     """Compile into the cache, unless it is there. Raises CalledProcessError with the compiler's words in stderr."""
-    key = "\0".join([_SOURCE.read_text(encoding="utf-8"), compiler, *_FLAGS, platform.machine(), _processor()])
+    sources = [_SOURCE, *sorted(_SOURCE.parent.glob("*.h"))]
+    texts = [source.read_text(encoding="utf-8") for source in sources]
+    key = "\0".join([*texts, compiler, *_FLAGS, platform.machine(), _processor()])
     library = _cache_folder() / f"paged_attention-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-/* Attention over pages on a CPU: keys and values are read where they lie, nothing is gathered.
+/* Attention over pages on a CPU: pages are read where they lie, nothing is gathered.
  *
  * The idea. A work item is one KV head of one sequence and a block of its query rows. All G query heads of the rows in
  * the block read the same keys and values, so a tile of TILE tokens is brought into the first-level cache once and used
@@ -9,9 +9,16 @@
  * A tile is a list of pointers, one a token, made from the page table. So any page size works: a tile may be a part of
  * a large page or span many small ones.
  *
- * What must move: 2 * 4 * D bytes a token and KV head. With G = 3 query heads a token costs 4 * 3 * D FLOPs for them:
- * decode is bound by memory. The processor guesses what is read next only as far as a run of addresses goes, and pages
- * end such runs early: so each tile asks for the memory of the next one, which the page table knows.
+ * Arithmetic is made in float32. A tile in another format is widened first, into memory that stays in the nearest
+ * caches: what comes from far away are the narrow numbers.
+ *
+ * With a window, a row sees the last so many tokens only. Tiles begin at the oldest token that a row of the block sees:
+ * what lies behind it may have no page any more.
+ *
+ * What must move: 2 * 4 * D bytes a token and KV head, fewer in a narrower format. With G = 3 query heads a token costs
+ * 4 * 3 * D FLOPs for them: decode is bound by memory. The processor guesses what is read next only as far as a run of
+ * addresses goes, and pages end such runs early: so each tile asks for the memory of the next one, which the page table
+ * knows.
  *
  * Prefill is bound by arithmetic: two products of small matrices, scores = Q K^T and out = W V. In both, a value of the
  * left matrix is multiplied with a row of the right one (`product`); K^T is made by transposing a tile of keys, which
@@ -19,37 +26,26 @@
  *
  * When there are fewer items than threads can use, contexts are split, and the parts are merged by their sums
  * (split-KV, as in Flash-Decoding).
- *
- * The vector type is GCC's and Clang's own: the compiler lowers it to whatever the machine has.
  */
-#include <math.h>
-#include <stdint.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef __AVX__ /* what the machine has: compilers split longer vectors badly */
-#define LANES 8        /* floats in a vector */
-#else
-#define LANES 4
-#endif
+#include "widen.h"
+
 #define TILE 64        /* tokens handled at a time: a multiple of 4 * LANES */
-#define ROWS 16        /* query rows of one work item */
+#define ROWS 16        /* query rows of one work item: no more than TILE, so that all see some of their first tile */
 #define VECTORS 6      /* query vectors that share registers in the inner loops */
-#define CACHE_LINE 16  /* floats */
 #define MANY 16        /* query vectors from which transposing a tile of keys pays */
 #define WIDEST 256     /* the largest head_dim whose keys are transposed */
 
-#define INLINE static inline __attribute__((always_inline))
-
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
-typedef float loose_vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-
 typedef struct {
-    const float *q, *k, *v; /* q [T, H, D]; k and v [N, Hkv, P, D] */
-    float *out;             /* [T, H, D] */
+    const float *q; /* [T, H, D] */
+    float *out;     /* [T, H, D] */
+    Store kv;       /* [2, N, Hkv, P, D] */
     const int32_t *tables, *query_start, *context_lens; /* [B, max_pages], [B + 1], [B] */
     int64_t table_stride, max_pages, num_tokens, num_sequences, num_heads, num_kv_heads, head_dim, page_size, num_pages;
+    int64_t window; /* tokens a row sees at most, itself included */
     float scale;
 } Attention;
 
@@ -62,6 +58,7 @@ typedef struct {
 
 /* Where the keys and values of some tokens lie. Pointers past the last token repeat it: they may be followed too. */
 typedef struct {
+    int64_t index[TILE]; /* of the key among all vectors; that of its value is to_values behind it */
     const float *keys[TILE], *values[TILE];
     int tokens;
 } Tile;
@@ -78,40 +75,6 @@ static inline Partial partial_at(float *memory, int64_t index, int64_t room, int
     return (Partial){at, at + room, at + 2 * room};
 }
 
-INLINE vec load(const float *p) { return *(const loose_vec *)p; }
-INLINE void store(float *p, vec x) { *(loose_vec *)p = x; }
-INLINE vec splat(float x) { return x - (vec){0}; }
-INLINE vec choose(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
-INLINE float total(vec x) {
-    float halves[LANES];
-    for (int i = 0; i < LANES; i++) halves[i] = x[i];
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) halves[i] += halves[i + half];
-    return halves[0];
-}
-
-/* Into the second-level cache (locality 2): in the first, the next tile would push the present one out. */
-INLINE void ask_for(const float *p, int floats) {
-    for (int i = 0; i < floats; i += CACHE_LINE) __builtin_prefetch(p + i, 0, 2);
-}
-
-/* exp(x) for x <= 0, to 2 units in the last place: 2^n * p(r), with p the polynomial of Cephes' expf. */
-INLINE vec exp_vec(vec x) {
-    const ivec vanishes = x < splat(-87.0f);
-    const vec shifted = choose(vanishes, splat(0), x) * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: rounds */
-    const vec n = shifted - 12582912.0f;
-    const vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    vec p = splat(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    const vec power = (vec)((__builtin_convertvector(n, ivec) + 127) << 23);
-    return choose(vanishes, splat(0), p * power);
-}
-
 /* Sums fill the registers: the fewer query vectors there are, the more tokens, or vectors of columns, go with each. */
 INLINE int beside(int count) { return count <= VECTORS / 2 ? 4 : 2; }
 
@@ -124,7 +87,7 @@ INLINE void dot_products(const int count, const float *const *q, const Tile *til
         for (int m = 0; m < count; m++)
             for (int i = 0; i < beside(count); i++) sums[m][i] = splat(0);
         if (next)
-            for (int i = 0; i < beside(count); i++) ask_for(next->keys[t + i], dim);
+            for (int i = 0; i < beside(count); i++) ask_for(next->keys[t + i], 4 * dim);
         int d = 0;
         for (; d + LANES <= dim; d += LANES)
             for (int m = 0; m < count; m++)
@@ -144,7 +107,7 @@ INLINE void product_columns(const int count, const int wide, const float *const 
                             int depth, int at, const float *rescale, const float *const *next, float *const *out) {
     vec sums[VECTORS][4];
     if (next)
-        for (int i = 0; i < depth; i++) ask_for(next[i] + at, wide * LANES);
+        for (int i = 0; i < depth; i++) ask_for(next[i] + at, 4 * wide * LANES);
     for (int m = 0; m < count; m++)
         for (int w = 0; w < wide; w++)
             sums[m][w] = rescale ? load(out[m] + at + w * LANES) * rescale[m] : splat(0);
@@ -175,13 +138,19 @@ INLINE void product(const int count, const float *const *left, const float *cons
         }
 }
 
-/* Scores become weights relative to the new maximum; a token past `visible` weighs nothing. Returns the rescaling. */
-INLINE float softmax_step(float *scores, int tokens, int visible, float scale, float *max, float *sum) {
+/* The tokens of a tile that one query vector sees: from `first` on, before `last`. */
+typedef struct {
+    int first, last;
+} Range;
+
+/* Scores become weights relative to the new maximum; an invisible token weighs nothing. Returns the rescaling. */
+INLINE float softmax_step(float *scores, int tokens, Range visible, float scale, float *max, float *sum) {
     ivec lane;
     for (int i = 0; i < LANES; i++) lane[i] = i;
     vec tops = splat(*max);
     for (int t = 0; t < tokens; t += LANES) {
-        const vec score = choose(lane + t < visible, load(scores + t) * scale, splat(-INFINITY));
+        const ivec seen = (lane + t >= visible.first) & (lane + t < visible.last);
+        const vec score = choose(seen, load(scores + t) * scale, splat(-INFINITY));
         store(scores + t, score);
         tops = choose(score > tops, score, tops);
     }
@@ -200,9 +169,9 @@ INLINE float softmax_step(float *scores, int tokens, int visible, float scale, f
     return rescale;
 }
 
-/* One tile for `count` <= VECTORS query vectors; `visible[m]` of its tokens may be seen by vector m. */
+/* One tile for `count` <= VECTORS query vectors; vector m sees `visible[m]` of its tokens. */
 INLINE void attend_block(const int count, const float *const *q, const Tile *tile, const Tile *next,
-                         const float *const *transposed, int dim, float scale, const int *visible, float *const *acc,
+                         const float *const *transposed, int dim, float scale, const Range *visible, float *const *acc,
                          float *max, float *sum) {
     float scores[VECTORS][TILE], *rows[VECTORS], rescale[VECTORS];
     for (int m = 0; m < count; m++) rows[m] = scores[m];
@@ -216,14 +185,19 @@ INLINE void attend_block(const int count, const float *const *q, const Tile *til
     product(count, weights, tile->values, tile->tokens, dim, rescale, next_values, acc);
 }
 
-static void locate(const Attention *a, Item item, int64_t start, int64_t last, Tile *tile) {
+/* From a key to its value, in vectors. */
+INLINE int64_t to_values(const Attention *a) { return a->num_pages * a->num_kv_heads * a->page_size; }
+
+/* `widened`: where the tile will be widened to, [2, TILE, D]; NULL if its numbers are float32 already. */
+static void locate(const Attention *a, Item item, int64_t start, int64_t last, const float *widened, Tile *tile) {
     const int32_t *table = a->tables + item.sequence * a->table_stride;
+    const float *base = widened ? widened : (const float *)a->kv.numbers;
     int64_t page = start / a->page_size, offset = start % a->page_size;
     tile->tokens = (int)(last - start < TILE ? last - start : TILE);
     for (int t = 0; t < tile->tokens; t++) {
-        const int64_t slot = (table[page] * a->num_kv_heads + item.kv_head) * a->page_size + offset;
-        tile->keys[t] = a->k + slot * a->head_dim;
-        tile->values[t] = a->v + slot * a->head_dim;
+        tile->index[t] = (table[page] * a->num_kv_heads + item.kv_head) * a->page_size + offset;
+        tile->keys[t] = base + (widened ? t : tile->index[t]) * a->head_dim;
+        tile->values[t] = tile->keys[t] + (widened ? TILE : to_values(a)) * a->head_dim;
         if (++offset == a->page_size) {
             offset = 0;
             page++;
@@ -235,19 +209,30 @@ static void locate(const Attention *a, Item item, int64_t start, int64_t last, T
     }
 }
 
+/* Asks for the numbers of the next tile, too. */
+static void widen_tile(const Attention *a, const Tile *tile, const Tile *next, float *widened) {
+    for (int part = 0; part < 2; part++) {
+        const int64_t ahead = part * to_values(a);
+        for (int t = 0; t < tile->tokens; t++) {
+            if (next && t < next->tokens) ask_for_vector(&a->kv, next->index[t] + ahead);
+            widen(&a->kv, tile->index[t] + ahead, (int)a->head_dim, widened + (part * TILE + t) * a->head_dim);
+        }
+    }
+}
+
 /* columns[d][t] = keys[t][d]. Asks for the keys of the next tile. */
 static void transpose(const Tile *tile, const Tile *next, int dim, float columns[][TILE]) {
     for (int t = 0; t < TILE; t += LANES) {
         const float *const *k = tile->keys + t;
         if (next)
-            for (int i = 0; i < LANES; i++) ask_for(next->keys[t + i], dim);
+            for (int i = 0; i < LANES; i++) ask_for(next->keys[t + i], 4 * dim);
         for (int d = 0; d < dim; d++)
             for (int i = 0; i < LANES; i++) columns[d][t + i] = k[i][d];
     }
 }
 
 /* Tokens first to last of one item's context, for all its query vectors. */
-static void attend(const Attention *a, Item item, int64_t first, int64_t last, Partial partial) {
+static void attend(const Attention *a, Item item, int64_t first, int64_t last, float *widened, Partial partial) {
     const int64_t group = a->num_heads / a->num_kv_heads, count = (item.last_row - item.first_row) * group;
     const int64_t context = a->context_lens[item.sequence], end_row = a->query_start[item.sequence + 1];
     const int dim = (int)a->head_dim;
@@ -263,12 +248,16 @@ static void attend(const Attention *a, Item item, int64_t first, int64_t last, P
     if (transposed)
         for (int d = 0; d < dim; d++) column[d] = columns[d];
     Tile tiles[2], *tile = tiles, *spare = tiles + 1;
-    locate(a, item, first, last, tile);
+    locate(a, item, first, last, widened, tile);
     for (int64_t start = first; start < last; start += TILE) {
         const Tile *next = NULL;
         if (start + TILE < last) {
-            locate(a, item, start + TILE, last, spare);
+            locate(a, item, start + TILE, last, widened, spare);
             next = spare;
+        }
+        if (widened) {
+            widen_tile(a, tile, next, widened);
+            next = NULL; /* asked for */
         }
         if (transposed) transpose(tile, next, dim, columns);
         /* The last row of a sequence sees its whole context, each row above it one token less. */
@@ -276,14 +265,15 @@ static void attend(const Attention *a, Item item, int64_t first, int64_t last, P
         for (int64_t m = hidden > 0 ? hidden * group : 0; m < count; m += VECTORS) {
             const float *q[VECTORS];
             float *acc[VECTORS], *max = partial.max + m, *sum = partial.sum + m;
-            int visible[VECTORS];
+            Range visible[VECTORS];
             const int used = (int)(count - m < VECTORS ? count - m : VECTORS);
             for (int i = 0; i < used; i++) {
                 const int64_t row = item.first_row + (m + i) / group;
                 const int64_t seen = context - (end_row - 1 - row) - start;
                 q[i] = a->q + (row * a->num_heads + item.kv_head * group + (m + i) % group) * dim;
                 acc[i] = partial.acc + (m + i) * dim;
-                visible[i] = (int)(seen < tile->tokens ? seen : tile->tokens);
+                visible[i].first = (int)(seen > a->window ? seen - a->window : 0);
+                visible[i].last = (int)(seen < tile->tokens ? seen : tile->tokens);
             }
 #define BLOCK(n) attend_block(n, q, tile, next, transposed, dim, a->scale, visible, acc, max, sum)
             switch (used) { /* so that the compiler sees the count and keeps all sums in registers */
@@ -327,6 +317,12 @@ static void finish(const Attention *a, Item item, float *memory, int64_t first_p
     }
 }
 
+/* The oldest token that query row `row` sees. */
+static int64_t oldest(const Attention *a, int64_t sequence, int64_t row) {
+    const int64_t position = a->context_lens[sequence] - (a->query_start[sequence + 1] - row);
+    return position < a->window ? 0 : position - a->window + 1;
+}
+
 /* A number that leads outside a tensor is refused before it is followed. */
 static int check(const Attention *a) {
     if (a->query_start[0] != 0 || a->query_start[a->num_sequences] != a->num_tokens) return BAD_ROWS;
@@ -335,7 +331,7 @@ static int check(const Attention *a) {
         const int64_t pages = (context + a->page_size - 1) / a->page_size;
         if (rows < 0) return BAD_ROWS;
         if (context < rows || pages > a->max_pages) return BAD_CONTEXT;
-        for (int64_t page = 0; page < pages; page++) {
+        for (int64_t page = oldest(a, s, a->query_start[s]) / a->page_size; page < pages; page++) {
             const int32_t physical = a->tables[s * a->table_stride + page];
             if (physical < 0 || physical >= a->num_pages) return BAD_PAGE;
         }
@@ -351,7 +347,8 @@ int paged_attention(const Attention *a, int num_threads) {
         const int64_t rows = a->query_start[s + 1] - a->query_start[s];
         num_items += (rows + ROWS - 1) / ROWS * a->num_kv_heads;
         if (rows > most_rows) most_rows = rows;
-        if (a->context_lens[s] > longest) longest = a->context_lens[s];
+        const int64_t seen = a->context_lens[s] < a->window + ROWS ? a->context_lens[s] : a->window + ROWS;
+        if (seen > longest) longest = seen;
     }
     if (num_items == 0) return DONE;
     int64_t num_parts = (4 * num_threads + num_items - 1) / num_items;
@@ -361,9 +358,12 @@ int paged_attention(const Attention *a, int num_threads) {
     const int64_t room = (most_rows < ROWS ? most_rows : ROWS) * (a->num_heads / a->num_kv_heads);
     Item *items = malloc(sizeof(Item) * (size_t)num_items);
     float *memory = malloc(sizeof(float) * (size_t)(num_items * num_parts * room * (2 + a->head_dim)));
-    if (!items || !memory) {
+    const int64_t tile_size = a->kv.format == FLOAT32 ? 0 : 2 * TILE * a->head_dim; /* of one thread */
+    float *tiles = tile_size ? aligned_alloc(CACHE_LINE, sizeof(float) * (size_t)(tile_size * num_threads)) : NULL;
+    if (!items || !memory || (tile_size && !tiles)) {
         free(items);
         free(memory);
+        free(tiles);
         return NO_MEMORY;
     }
     int64_t made = 0;
@@ -379,11 +379,13 @@ int paged_attention(const Attention *a, int num_threads) {
 #pragma omp for schedule(dynamic, 1)
         for (int64_t work = 0; work < num_items * num_parts; work++) {
             const Item item = items[work / num_parts];
-            /* What the last row of the block sees, in equal parts of whole tiles. */
-            const int64_t seen = a->context_lens[item.sequence] - (a->query_start[item.sequence + 1] - item.last_row);
-            const int64_t part = (seen + num_parts * TILE - 1) / (num_parts * TILE) * TILE;
-            const int64_t first = work % num_parts * part, last = first + part < seen ? first + part : seen;
-            attend(a, item, first, last, partial_at(memory, work, room, a->head_dim));
+            /* From what the first row of the block sees to what the last one does, in equal parts of whole tiles. */
+            const int64_t begin = oldest(a, item.sequence, item.first_row);
+            const int64_t end = a->context_lens[item.sequence] - (a->query_start[item.sequence + 1] - item.last_row);
+            const int64_t part = (end - begin + num_parts * TILE - 1) / (num_parts * TILE) * TILE;
+            const int64_t first = begin + work % num_parts * part, last = first + part < end ? first + part : end;
+            float *widened = tiles ? tiles + tile_size * omp_get_thread_num() : NULL;
+            attend(a, item, first, last, widened, partial_at(memory, work, room, a->head_dim));
         }
 #pragma omp for schedule(static)
         for (int64_t item = 0; item < num_items; item++)
@@ -391,5 +393,6 @@ int paged_attention(const Attention *a, int num_threads) {
     }
     free(items);
     free(memory);
+    free(tiles);
     return DONE;
 }

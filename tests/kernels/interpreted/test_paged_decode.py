@@ -1,10 +1,11 @@
-"""The Triton decode kernel, interpreted, against the float64 oracle (behaviours 36, 37 and 39)."""
+"""The Triton decode kernel, interpreted, against the float64 oracle (behaviours 31, 36, 37 and 39)."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from pagedlab.errors import KernelUnavailable
 from pagedlab_kernels import get_attention
 from pagedlab_kernels.paged_decode import choose_splits, paged_decode
 from pagedlab_kernels.reference import oracle_attention
@@ -21,6 +22,7 @@ BOUND = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 def test_scattered_pages_give_what_the_formula_says(
     num_heads: int, num_kv_heads: int, head_dim: int, page_size: int
 ) -> None:
+    """Behaviours 36 and 39."""
     case = decodes_around_a_page(num_heads, num_kv_heads, head_dim, page_size)
     attended = get_attention("triton")(case.q, case.kv, case.batch, case.scale)
     assert worst_error(attended, oracle_attention(case.q, case.kv, case.batch, case.scale)) < 1e-5
@@ -35,6 +37,7 @@ def test_narrow_numbers_stay_within_their_own_rounding(dtype: torch.dtype) -> No
 
 @pytest.mark.parametrize("num_splits", [1, 2, 3, 7])
 def test_one_split_and_many_agree_and_empty_ones_weigh_nothing(num_splits: int) -> None:
+    """Behaviour 37."""
     case = a_step([1025, 1, 300], [1, 1, 1], num_heads=3, num_kv_heads=1, head_dim=64, page_size=16)
     batch = case.batch
     attended = paged_decode(
@@ -47,6 +50,42 @@ def test_a_chunk_is_a_staircase_of_decodes() -> None:
     case = a_step([20, 7, 9], [1, 7, 3], num_heads=6, num_kv_heads=2, head_dim=64, page_size=4)
     attended = get_attention("triton")(case.q, case.kv, case.batch, case.scale)
     assert worst_error(attended, oracle_attention(case.q, case.kv, case.batch, case.scale)) < 1e-5
+
+
+@pytest.mark.parametrize("window", [1, 7, 16, 17, 1000])
+def test_a_row_sees_the_last_tokens_and_nothing_behind_them(window: int) -> None:
+    case = a_step([90, 16, 33, 1], [1, 1, 3, 1], num_heads=6, num_kv_heads=2, head_dim=16, page_size=16, window=window)
+    assert worst_error(case.attend(get_attention("triton")), case.expected()) < 1e-5
+
+
+@pytest.mark.parametrize("num_splits", [1, 3, 7])
+def test_what_a_window_leaves_of_a_context_is_split(num_splits: int) -> None:
+    case = a_step([1025, 30], [1, 1], num_heads=3, num_kv_heads=1, head_dim=64, page_size=16, window=300)
+    attended = paged_decode(
+        case.q,
+        case.kv,
+        case.batch.page_tables,
+        case.batch.context_lens,
+        case.scale,
+        max_context=1025,
+        window=300,
+        num_splits=num_splits,
+    )
+    assert worst_error(attended, case.expected()) < 1e-5
+
+
+@pytest.mark.parametrize("kv_dtype", ["float16", "bfloat16"])
+def test_narrow_pages_are_read_with_float32_arithmetic(kv_dtype: str) -> None:
+    shape = {"num_heads": 9, "num_kv_heads": 3, "head_dim": 64, "page_size": 16}
+    case = a_step([33, 5], [1, 1], kv_dtype=kv_dtype, window=20, **shape)
+    assert worst_error(case.attend(get_attention("triton")), case.expected()) < 1e-5
+
+
+@pytest.mark.parametrize("kv_dtype", ["int8", "int4", "fp8"])
+def test_quantised_pages_are_refused_with_what_to_use_instead(kv_dtype: str) -> None:
+    case = a_step([5], [1], num_heads=1, num_kv_heads=1, head_dim=16, page_size=4, kv_dtype=kv_dtype)
+    with pytest.raises(KernelUnavailable, match="attention='reference', or kv_dtype"):
+        case.attend(get_attention("triton"))
 
 
 @pytest.mark.parametrize(
