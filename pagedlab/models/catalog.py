@@ -49,7 +49,7 @@ CATALOG = {
 
 
 def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32, progress: bool = True) -> LoadedModel:
-    """Load a model of the Llama family, its weights as ``dtype`` on the CPU.
+    """Load a model of any family in ``families.FAMILIES``, its weights as ``dtype`` on the CPU.
 
     ``source``: ``"smollm2-135m"`` (fetched once, 93 MB), ``"tiny-random"``, a .gguf file, a folder as Hugging Face
     writes it, or a hub id such as ``"HuggingFaceTB/SmolLM2-135M-Instruct"``. ModelError says what is wrong with it.

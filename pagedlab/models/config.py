@@ -1,15 +1,17 @@
-"""ModelConfig: the numbers that say which Llama-family decoder this is, from GGUF metadata or Hugging Face JSON."""
+"""ModelConfig: the numbers that say which decoder this is, from GGUF metadata or Hugging Face JSON."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pagedlab.errors import CorruptFile, UnsupportedModel
+from pagedlab.models.families import FAMILIES, read_ropes
+from pagedlab.models.numbers import as_float, check_count, check_number, require
+from pagedlab.models.rope import Rope
 
-#: Far above any model of this family. A corrupt file may claim any number, and what it claims gets built.
+#: Far above any model known. A corrupt file may claim any number, and what it claims gets built.
 _LARGEST = {
     "vocab_size": 2**22,
     "hidden_size": 2**17,
@@ -20,10 +22,15 @@ _LARGEST = {
     "intermediate_size": 2**20,
     "max_context": 2**32,
 }
+_MOST_EXPERTS = 2**15  #: in all layers together
+#: How config.json calls them -> how ``layers.ACTIVATIONS`` does.
+_ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """The first fields every model has; the others say in what it differs from Llama (``families.py``)."""
+
     architecture: str
     vocab_size: int
     hidden_size: int
@@ -31,23 +38,34 @@ class ModelConfig:
     num_heads: int  #: query heads, H
     num_kv_heads: int  #: key-value heads, Hkv; H / Hkv query heads share one
     head_dim: int  #: D
-    intermediate_size: int  #: width of the SwiGLU feed-forward
+    intermediate_size: int  #: width of the feed-forward; where there are experts, of one of them
     rms_norm_eps: float
-    rope_theta: float
+    rope: Rope
     tie_word_embeddings: bool  #: the output head is the embedding matrix
     max_context: int  #: tokens the model was trained to attend over
     bos_token_id: int | None
     eos_token_ids: tuple[int, ...]
 
+    layer_windows: tuple[int | None, ...] = ()  #: of each layer: how many tokens back it sees, itself included, or None
+    local_rope: Rope | None = None  #: of layers with a window, if it is another one
+    qkv_bias: bool = False
+    output_bias: bool = False  #: of attention's output projection
+    mlp_bias: bool = False
+    qk_norm: bool = False  #: each head of a query or key is normalised before it is rotated
+    sandwich_norms: bool = False  #: what attention and feed-forward return is normalised too
+    unit_offset_norms: bool = False  #: norms multiply by 1 + weight
+    activation: str = "silu"
+    embedding_scale: float = 1.0
+    attention_scale: float | None = None  #: scores are multiplied by it; None: by ``head_dim ** -0.5``
+    logit_softcap: float | None = None  #: logits are squeezed between plus and minus this
+    num_experts: int = 0  #: 0: one feed-forward for all tokens
+    experts_per_token: int = 0
+    renormalise_experts: bool = True  #: the weights of a token's experts are made to sum to one
+
     def __post_init__(self) -> None:
         for name, largest in _LARGEST.items():
-            value = getattr(self, name)
-            if not (type(value) is int and 1 <= value <= largest):
-                raise CorruptFile(f"the model's {name} is {value!r}; an integer from 1 to {largest} is expected")
-        for name in ("rms_norm_eps", "rope_theta"):
-            value = getattr(self, name)
-            if not (type(value) is float and math.isfinite(value) and value > 0):
-                raise CorruptFile(f"the model's {name} is {value!r}; a positive finite number is expected")
+            check_count(name, getattr(self, name), largest)
+        check_number("rms_norm_eps", self.rms_norm_eps)
         if self.num_heads % self.num_kv_heads:
             raise CorruptFile(f"{self.num_heads} query heads cannot share {self.num_kv_heads} key-value heads evenly")
         if self.head_dim % 2:
@@ -55,6 +73,25 @@ class ModelConfig:
         for token in (*self.eos_token_ids, *([] if self.bos_token_id is None else [self.bos_token_id])):
             if not (type(token) is int and 0 <= token < self.vocab_size):
                 raise CorruptFile(f"special token {token!r} is outside the vocabulary of {self.vocab_size} tokens")
+        for window in self.layer_windows:
+            if window is not None:
+                check_count("sliding_window", window, _LARGEST["max_context"])
+        if not any(self.layer_windows):
+            object.__setattr__(self, "layer_windows", (None,) * self.num_layers)
+        if len(self.layer_windows) != self.num_layers:
+            raise CorruptFile(f"{len(self.layer_windows)} layers have their window named; there are {self.num_layers}")
+        if self.num_experts:
+            check_count("num_experts", self.num_experts, _MOST_EXPERTS // self.num_layers)
+            check_count("num_experts_per_tok", self.experts_per_token, self.num_experts)
+        for name in ("embedding_scale", "attention_scale", "logit_softcap"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name))
+
+    @property
+    def window(self) -> int | None:
+        """The largest window, if every layer has one: what lies behind it, nobody reads again. Else None."""
+        windows = [window for window in self.layer_windows if window is not None]
+        return max(windows) if len(windows) == self.num_layers else None
 
     @property
     def group_size(self) -> int:
@@ -86,7 +123,7 @@ class ModelConfig:
         )
         tokens = metadata.get("tokenizer.ggml.tokens")
         vocab_size = numbers.get("vocab_size") or (len(tokens) if isinstance(tokens, list) else 0)
-        hidden_size, num_heads = _require(numbers, "embedding_length"), _require(numbers, "attention.head_count")
+        hidden_size, num_heads = require(numbers, "embedding_length"), require(numbers, "attention.head_count")
         head_dim = numbers.get("attention.key_length") or _divide(hidden_size, num_heads)
         _refuse(
             {
@@ -99,15 +136,15 @@ class ModelConfig:
             architecture="llama",
             vocab_size=vocab_size,
             hidden_size=hidden_size,
-            num_layers=_require(numbers, "block_count"),
+            num_layers=require(numbers, "block_count"),
             num_heads=num_heads,
             num_kv_heads=numbers.get("attention.head_count_kv", num_heads),
             head_dim=head_dim,
-            intermediate_size=_require(numbers, "feed_forward_length"),
-            rms_norm_eps=_require(numbers, "attention.layer_norm_rms_epsilon"),
-            rope_theta=numbers.get("rope.freq_base", 10_000.0),
+            intermediate_size=require(numbers, "feed_forward_length"),
+            rms_norm_eps=require(numbers, "attention.layer_norm_rms_epsilon"),
+            rope=Rope(numbers.get("rope.freq_base", 10_000.0)),
             tie_word_embeddings=tie_word_embeddings,
-            max_context=_require(numbers, "context_length"),
+            max_context=require(numbers, "context_length"),
             bos_token_id=metadata.get("tokenizer.ggml.bos_token_id"),
             eos_token_ids=_unique(ends),
         )
@@ -115,54 +152,50 @@ class ModelConfig:
     @classmethod
     def from_huggingface(cls, config: Mapping[str, Any], generation: Mapping[str, Any] | None = None) -> ModelConfig:
         """From ``config.json``. ``generation_config.json`` may name further end-of-sequence tokens."""
-        if config.get("model_type") != "llama":
+        kind = config.get("model_type")
+        if not (isinstance(kind, str) and kind in FAMILIES):
             raise UnsupportedModel(
-                f"config.json describes a {config.get('model_type')!r} model; pagedlab runs model_type 'llama'"
+                f"config.json describes a {kind!r} model; pagedlab runs model_type {', '.join(FAMILIES)}"
             )
-        # Since version 5 transformers writes RoPE's settings into one dictionary; before it, side by side.
-        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-        if not isinstance(rope, Mapping):
-            raise CorruptFile(f"config.json holds RoPE settings {rope!r}; a dictionary is expected")
-        hidden_size, num_heads = _require(config, "hidden_size"), _require(config, "num_attention_heads")
+        config = {**FAMILIES[kind].defaults, **config}
+        activation = config.get("hidden_activation") or config.get("hidden_act", "silu")
         _refuse(
             {
-                "RoPE scaling": rope.get("rope_type", rope.get("type", "default")) != "default",
-                "rotating only part of each head": rope.get("partial_rotary_factor", 1.0) != 1.0,
-                "packed, quantised weights": "quantization_config" in config,
-                "a bias in attention": config.get("attention_bias", False),
-                "a bias in the feed-forward": config.get("mlp_bias", False),
-                f"activation {config.get('hidden_act')!r}": config.get("hidden_act", "silu") != "silu",
+                "packed, quantised weights (quantization_config)": config.get("quantization_config") is not None,
+                "partial_rotary_factor": config.get("partial_rotary_factor", 1.0) not in (1.0, None),
+                f"hidden_act {activation!r}": activation not in list(_ACTIVATIONS),
             }
         )
+        num_layers = check_count("num_hidden_layers", config.get("num_hidden_layers"), _LARGEST["num_layers"])
+        max_context = check_count("max_position_embeddings", config.get("max_position_embeddings"), 2**32)
+        hidden_size, num_heads = require(config, "hidden_size"), require(config, "num_attention_heads")
+        rope, local_rope = read_ropes(config)
         ends = [token for source in (config, generation or {}) for token in _as_list(source.get("eos_token_id"))]
-        return cls(
-            architecture="llama",
-            vocab_size=_require(config, "vocab_size"),
-            hidden_size=hidden_size,
-            num_layers=_require(config, "num_hidden_layers"),
-            num_heads=num_heads,
-            num_kv_heads=config.get("num_key_value_heads") or num_heads,
-            head_dim=config.get("head_dim") or _divide(hidden_size, num_heads),
-            intermediate_size=_require(config, "intermediate_size"),
-            rms_norm_eps=_as_float(config.get("rms_norm_eps", 1e-6)),
-            rope_theta=_as_float(rope.get("rope_theta", config.get("rope_theta", 10_000.0))),
-            tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
-            max_context=_require(config, "max_position_embeddings"),
-            bos_token_id=config.get("bos_token_id"),
-            eos_token_ids=_unique(ends),
-        )
-
-
-def _require(settings: Mapping[str, Any], name: str) -> Any:
-    if settings.get(name) is None:
-        raise CorruptFile(f"the model does not say its {name!r}")
-    return settings[name]
+        common: dict[str, Any] = {
+            "architecture": kind,
+            "vocab_size": require(config, "vocab_size"),
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "num_heads": num_heads,
+            "num_kv_heads": config.get("num_key_value_heads") or num_heads,
+            "head_dim": config.get("head_dim") or _divide(hidden_size, num_heads),
+            "intermediate_size": require(config, "intermediate_size"),
+            "rms_norm_eps": as_float(config.get("rms_norm_eps", 1e-6)),
+            "rope": rope,
+            "local_rope": local_rope,
+            "tie_word_embeddings": bool(config.get("tie_word_embeddings", False)),
+            "max_context": rope.stretched(max_context),
+            "bos_token_id": config.get("bos_token_id"),
+            "eos_token_ids": _unique(ends),
+            "activation": _ACTIVATIONS[activation],
+        }
+        return cls(**common | FAMILIES[kind].differences(config, num_layers))
 
 
 def _refuse(features: Mapping[str, object]) -> None:
     for feature, present in features.items():
         if present:
-            raise UnsupportedModel(f"the model uses {feature}; pagedlab runs plain Llama decoders, which do not")
+            raise UnsupportedModel(f"the model uses {feature}; pagedlab does not run that from such a file")
 
 
 def _divide(hidden_size: object, num_heads: object) -> int:
@@ -175,11 +208,6 @@ def _divide(hidden_size: object, num_heads: object) -> int:
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def _as_float(value: Any) -> Any:
-    """JSON writes 10000.0 as 10000 where it likes; anything else is left for the check to refuse."""
-    return float(value) if type(value) is int and abs(value) < 2**53 else value
 
 
 def _unique(tokens: list[Any]) -> tuple[Any, ...]:

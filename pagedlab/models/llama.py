@@ -1,24 +1,35 @@
-"""A Llama-family decoder whose keys and values live in pages.
+"""One decoder for every family, whose keys and values live in pages.
 
 Notation: T tokens in the step (of all sequences, back to back), H query heads, Hkv key-value heads, D head_dim.
 There is no batch dimension and no mask here: which token belongs to which sequence, and what it may attend to,
 is known to the ``PagedBatch`` and to the attention function that reads it.
 
-Sources: Llama (arXiv:2302.13971), RMSNorm (1910.07467), RoPE (2104.09864), GQA (2305.13245), SwiGLU (2002.05202).
+Sources: Llama (arXiv:2302.13971), RoPE (2104.09864), GQA (2305.13245); what other families change, ``families.py``.
 Modules carry the names of the Hugging Face checkpoint, so its tensors are assigned to them as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pagedlab.models.config import ModelConfig
+from pagedlab.models.layers import GatedMLP, Linear, RMSNorm, UnitOffsetRMSNorm
+from pagedlab.models.moe import MixtureOfExperts
+from pagedlab.models.rope import Rope
 from pagedlab_kernels.batch import AttentionFn, PagedBatch
-from pagedlab_kernels.reference import write_kv
+from pagedlab_kernels.kv_format import LayerKV, write_kv
+
+if TYPE_CHECKING:
+    from pagedlab.models.lora import LoraBatch
+
+#: cos and sin, each ``[T, 1, D / 2]`` float32.
+Angles = tuple[Tensor, Tensor]
 
 
 class LlamaModel(nn.Module):
@@ -29,120 +40,148 @@ class LlamaModel(nn.Module):
         self.config = config
         # A Linear, for a tied head multiplies by it; looking up a token's embedding is taking a row of it.
         self.embed_tokens = Linear(config.hidden_size, config.vocab_size)
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_layers))
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        layer = SandwichLayer if config.sandwich_norms else DecoderLayer
+        self.layers = nn.ModuleList(layer(config, window) for window in config.layer_windows)
+        self.norm = norm(config, config.hidden_size)
         self.lm_head = None if config.tie_word_embeddings else Linear(config.hidden_size, config.vocab_size)
+        for name, module in self.named_modules():
+            if isinstance(module, Linear):
+                module.name = name
 
-    def forward(self, batch: PagedBatch, kv: Sequence[Tensor], attention: AttentionFn, sample_rows: Tensor) -> Tensor:
+    def forward(
+        self,
+        batch: PagedBatch,
+        kv: Sequence[LayerKV],
+        attention: AttentionFn,
+        sample_rows: Tensor,
+        lora: LoraBatch | None = None,
+    ) -> Tensor:
         """Logits ``[S, vocab_size]`` float32 of the rows ``sample_rows: [S] int64`` of the step.
 
-        ``kv``: one tensor ``[2, N, Hkv, P, D]`` a layer, written in place.
+        ``kv``: of each layer ``[2, N, Hkv, P, D]``, written in place. ``lora``: which rows an adapter serves.
         """
-        rope = rope_angles(batch.positions, self.config.head_dim, self.config.rope_theta)
+        config, positions = self.config, batch.positions
+        angles = rope_angles(positions, config.rope, config.head_dim)
+        local = angles if config.local_rope is None else rope_angles(positions, config.local_rope, config.head_dim)
         hidden = F.embedding(batch.token_ids, self.embed_tokens.weight)
-        for layer, layer_kv in zip(self.layers, kv, strict=True):
-            hidden = layer(hidden, rope, batch, layer_kv, attention)
+        if config.embedding_scale != 1.0:
+            hidden = hidden * hidden.new_tensor(config.embedding_scale)
+        for layer, layer_kv, window in zip(self.layers, kv, config.layer_windows, strict=True):
+            hidden = layer(hidden, angles if window is None else local, batch, layer_kv, attention, lora)
         # The head is the widest matrix of all: only rows that a token is sampled from reach it.
         head = self.lm_head or self.embed_tokens
-        return head(self.norm(hidden[sample_rows])).float()
+        logits: Tensor = head(self.norm(hidden[sample_rows])).float()
+        cap = config.logit_softcap
+        return logits if cap is None else (logits / cap).tanh() * cap
+
+
+def norm(config: ModelConfig, size: int) -> RMSNorm:
+    return (UnitOffsetRMSNorm if config.unit_offset_norms else RMSNorm)(size, config.rms_norm_eps)
 
 
 class DecoderLayer(nn.Module):
     """Attention, then the feed-forward; each reads a normalised copy and adds to the residual stream."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, window: int | None) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = Attention(config)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = SwiGLU(config)
+        self.input_layernorm = norm(config, config.hidden_size)
+        self.self_attn = Attention(config, window)
+        self.post_attention_layernorm = norm(config, config.hidden_size)
+        self.mlp = (
+            MixtureOfExperts(config)
+            if config.num_experts
+            else GatedMLP(config.hidden_size, config.intermediate_size, config.activation, bias=config.mlp_bias)
+        )
 
-    def forward(self, hidden: Tensor, rope: Rope, batch: PagedBatch, kv: Tensor, attention: AttentionFn) -> Tensor:
-        hidden = hidden + self.self_attn(self.input_layernorm(hidden), rope, batch, kv, attention)
-        return hidden + self.mlp(self.post_attention_layernorm(hidden))
+    def forward(
+        self,
+        hidden: Tensor,
+        angles: Angles,
+        batch: PagedBatch,
+        kv: LayerKV,
+        attention: AttentionFn,
+        lora: LoraBatch | None,
+    ) -> Tensor:
+        hidden = hidden + self.self_attn(self.input_layernorm(hidden), angles, batch, kv, attention, lora)
+        return hidden + self.mlp(self.post_attention_layernorm(hidden), lora)
+
+
+class SandwichLayer(DecoderLayer):
+    """Gemma's: what attention and feed-forward return is normalised once more before it is added."""
+
+    def __init__(self, config: ModelConfig, window: int | None) -> None:
+        super().__init__(config, window)
+        self.pre_feedforward_layernorm = norm(config, config.hidden_size)
+        self.post_feedforward_layernorm = norm(config, config.hidden_size)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        angles: Angles,
+        batch: PagedBatch,
+        kv: LayerKV,
+        attention: AttentionFn,
+        lora: LoraBatch | None,
+    ) -> Tensor:
+        attended = self.self_attn(self.input_layernorm(hidden), angles, batch, kv, attention, lora)
+        hidden = hidden + self.post_attention_layernorm(attended)
+        return hidden + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(hidden), lora))
 
 
 class Attention(nn.Module):
     """Grouped-query attention: H / Hkv query heads read the same keys and values."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, window: int | None) -> None:
         super().__init__()
         self.head_dim = config.head_dim
-        self.scale = config.head_dim**-0.5
+        self.scale = config.attention_scale or config.head_dim**-0.5
+        # Named only where there is one: an attention function need not know of windows to serve a model without.
+        self.limits = {} if window is None else {"window": window}
         q_size, kv_size = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
-        self.q_proj = Linear(config.hidden_size, q_size)
-        self.k_proj = Linear(config.hidden_size, kv_size)
-        self.v_proj = Linear(config.hidden_size, kv_size)
-        self.o_proj = Linear(q_size, config.hidden_size)
+        self.q_proj = Linear(config.hidden_size, q_size, bias=config.qkv_bias)
+        self.k_proj = Linear(config.hidden_size, kv_size, bias=config.qkv_bias)
+        self.v_proj = Linear(config.hidden_size, kv_size, bias=config.qkv_bias)
+        self.o_proj = Linear(q_size, config.hidden_size, bias=config.output_bias)
+        self.q_norm = norm(config, config.head_dim) if config.qk_norm else None
+        self.k_norm = norm(config, config.head_dim) if config.qk_norm else None
 
-    def forward(self, x: Tensor, rope: Rope, batch: PagedBatch, kv: Tensor, attention: AttentionFn) -> Tensor:
-        q = self.q_proj(x).unflatten(-1, (-1, self.head_dim))  # [T, H, D]
-        k = self.k_proj(x).unflatten(-1, (-1, self.head_dim))  # [T, Hkv, D]
-        v = self.v_proj(x).unflatten(-1, (-1, self.head_dim))
+    def forward(
+        self,
+        x: Tensor,
+        angles: Angles,
+        batch: PagedBatch,
+        kv: LayerKV,
+        attention: AttentionFn,
+        lora: LoraBatch | None,
+    ) -> Tensor:
+        q = self.q_proj(x, lora).unflatten(-1, (-1, self.head_dim))  # [T, H, D]
+        k = self.k_proj(x, lora).unflatten(-1, (-1, self.head_dim))  # [T, Hkv, D]
+        v = self.v_proj(x, lora).unflatten(-1, (-1, self.head_dim))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
         # Keys are rotated before they are stored: a page needs no positions of its own.
-        write_kv(rotate(k, rope), v, kv, batch.slots)
-        return self.o_proj(attention(rotate(q, rope), kv, batch, self.scale).flatten(-2))
+        write_kv(rotate(k, angles), v, kv, batch.slots)
+        attended = attention(rotate(q, angles), kv, batch, self.scale, **self.limits)
+        return self.o_proj(attended.flatten(-2), lora)
 
 
-class SwiGLU(nn.Module):
-    """``down(silu(gate(x)) * up(x))``: the gate decides, value by value, how much of up passes."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.gate_proj = Linear(config.hidden_size, config.intermediate_size)
-        self.up_proj = Linear(config.hidden_size, config.intermediate_size)
-        self.down_proj = Linear(config.intermediate_size, config.hidden_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+def rope_angles(positions: Tensor, rope: Rope, head_dim: int) -> Angles:
+    """By how much each pair of a head is turned at each of ``positions: [T]``."""
+    angles = positions[:, None, None] * _frequencies(rope, head_dim, positions.device)
+    cos, sin = angles.cos(), angles.sin()
+    return (cos, sin) if rope.magnitude == 1.0 else (cos * rope.magnitude, sin * rope.magnitude)
 
 
-class RMSNorm(nn.Module):
-    """``x / sqrt(mean(x²) + eps) * weight``, in float32 whatever the weights are."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.empty(size), requires_grad=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        return self.weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
+@cache
+def _frequencies(rope: Rope, head_dim: int, device: torch.device) -> Tensor:
+    return torch.tensor(rope.frequencies(head_dim), dtype=torch.float32, device=device)
 
 
-class Linear(nn.Module):
-    """``x @ weight.T`` for ``weight: [out, in]``, without bias. How the product is computed is decided here only."""
-
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(out_features, in_features), requires_grad=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if _HAS_ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu":
-            # oneDNN's kernel, which F.linear leaves to BLAS in float32: 1.3 to 2 times as fast on x86.
-            product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, None, "none", [], "")
-            return product
-        return F.linear(x, self.weight)
-
-
-_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-#: cos and sin, each ``[T, 1, D / 2]`` float32.
-Rope = tuple[Tensor, Tensor]
-
-
-def rope_angles(positions: Tensor, head_dim: int, theta: float) -> Rope:
-    """Pair i of a head turns by ``position * theta ** (-2 i / D)``: the first pairs fast, the last slowly."""
-    exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    angles = positions[:, None, None] * (1.0 / theta**exponents)
-    return angles.cos(), angles.sin()
-
-
-def rotate(x: Tensor, rope: Rope) -> Tensor:
+def rotate(x: Tensor, angles: Angles) -> Tensor:
     """Rotate each head of ``x: [T, heads, D]`` to its position. Value i is paired with value ``i + D / 2``.
 
     A query and a key so rotated have a dot product that depends on their distance alone.
     """
-    cos, sin = rope
-    first, second = x.float().chunk(2, dim=-1)
+    cos, sin = angles
+    first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)

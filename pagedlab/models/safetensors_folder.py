@@ -1,4 +1,4 @@
-"""SafetensorsFolder: the tensors of a Hugging Face model folder, in one file or in shards.
+"""SafetensorsFiles: named tensors in one file or in several, such as the shards of a Hugging Face model folder.
 
 A .safetensors file is the length of its header (8 bytes), the header (JSON), and the tensors' bytes. The safetensors
 package maps and reads it; the header is checked here first, so that damage is named and nothing large is believed.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,32 +19,23 @@ from torch import Tensor
 
 from pagedlab.errors import CorruptFile, ModelError, UnsupportedModel
 
-#: Some 30,000 tensors take as much; the largest Llama has about 1,100.
-_MAX_JSON_BYTES = 2**22
+#: Some 60,000 tensors take as much; a large mixture of experts has 36,000.
+_MAX_JSON_BYTES = 2**23
 _ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 Shape = tuple[int, ...]
 
 
-class SafetensorsFolder:
+class SafetensorsFiles:
     """``shapes`` of all tensors, under the names in the files; a tensor is read when asked for."""
 
-    def __init__(self, folder: Path) -> None:
-        index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
-        if index.is_file():
-            files = _files_in_index(index)
-        elif single.is_file():
-            files = [single]
-        else:
-            raise ModelError(
-                f"{folder} holds neither {single.name} nor {index.name}; weights in other files are not read"
-            )
+    def __init__(self, paths: Iterable[Path]) -> None:
         self.shapes: dict[str, Shape] = {}
         self._files: dict[str, Any] = {}
-        for path in files:
+        for path in paths:
             shapes = read_header(path)
             if twice := shapes.keys() & self.shapes.keys():
-                raise CorruptFile(f"tensor {min(twice)!r} stands in two files of {folder}")
+                raise CorruptFile(f"tensor {min(twice)!r} stands in two files of {path.parent}")
             self.shapes |= shapes
             try:
                 self._files |= dict.fromkeys(shapes, safe_open(path, framework="pt"))
@@ -54,6 +46,18 @@ class SafetensorsFolder:
         """A view of the mapped file, in the type that it stores."""
         tensor: Tensor = self._files[name].get_tensor(name)
         return tensor
+
+
+class SafetensorsFolder(SafetensorsFiles):
+    """The tensors of a model folder: in ``model.safetensors``, or in the shards that its index names."""
+
+    def __init__(self, folder: Path) -> None:
+        index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+        if not index.is_file() and not single.is_file():
+            raise ModelError(
+                f"{folder} holds neither {single.name} nor {index.name}; weights in other files are not read"
+            )
+        super().__init__(_files_in_index(index) if index.is_file() else [single])
 
 
 def read_header(path: Path) -> dict[str, Shape]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from pagedlab.models.chat_template import ChatTemplate
 from pagedlab.models.config import ModelConfig
 from pagedlab.models.llama import LlamaModel
+from pagedlab.models.rope import Rope
 from pagedlab.models.tokenizer import Tokenizer, byte_letters, byte_level_bpe
 from pagedlab.models.weights import LoadedModel
 
@@ -24,7 +25,7 @@ TINY_CONFIG = ModelConfig(
     head_dim=16,
     intermediate_size=160,
     rms_norm_eps=1e-5,
-    rope_theta=10_000.0,
+    rope=Rope(10_000.0),
     tie_word_embeddings=False,
     max_context=4096,
     bos_token_id=256,
@@ -43,18 +44,20 @@ def tiny_random(seed: int = 0, config: ModelConfig = TINY_CONFIG, *, dtype: torc
 
 
 def random_model(config: ModelConfig, seed: int = 0, dtype: torch.dtype = torch.float32) -> LlamaModel:
-    """Norms of about one; every other weight normal with the deviation that keeps activations near unit size."""
+    """Norms of about one, small biases; every other weight normal with the deviation that keeps activations near unit
+    size."""
     with torch.device("meta"):
         model = LlamaModel(config)
     generator = torch.Generator().manual_seed(seed)
 
-    def random(shape: torch.Size) -> Tensor:
+    def random(key: str, shape: torch.Size) -> Tensor:
         noise = torch.randn(shape, generator=generator)
-        return 1 + 0.1 * noise if len(shape) == 1 else noise * shape[-1] ** -0.5
+        if len(shape) > 1:
+            return noise * shape[-1] ** -0.5
+        return 0.1 * noise + (0.0 if key.endswith("bias") or config.unit_offset_norms else 1.0)
 
-    model.load_state_dict(
-        {key: random(weight.shape).to(dtype) for key, weight in model.state_dict().items()}, assign=True
-    )
+    weights = {key: random(key, weight.shape).to(dtype) for key, weight in model.state_dict().items()}
+    model.load_state_dict(weights, assign=True)
     return model
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
-from tokenizers.decoders import DecodeStream
 
 from pagedlab.errors import CorruptFile, InvalidRequest, UnsupportedModel
 from pagedlab.models.chat_template import ChatTemplate
@@ -57,6 +57,11 @@ class Tokenizer:
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Bytes that are not UTF-8 come out as U+FFFD."""
         text: str = self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        return text
+
+    def to_json(self) -> str:
+        """The vocabulary and its rules in the format of ``tokenizer.json``, for libraries that read it."""
+        text: str = self._backend.to_str()
         return text
 
     def stream(self, skip_special_tokens: bool = True) -> DetokenizerStream:
@@ -136,26 +141,40 @@ class Tokenizer:
 
 
 class DetokenizerStream:
-    """Text as tokens arrive, never half a character. All pushes and the flush together are the decoded text."""
+    """Text as tokens arrive, never half a character. All pushes and the flush together are the decoded text.
+
+    New text is what decoding the last few tokens says with the new one and did not say without it: whatever a decoder
+    does across tokens (spaces, joins) needs no more context than the text that was shown last.
+    """
 
     def __init__(self, tokenizer: Tokenizer, backend: tokenizers.Tokenizer, skip_special_tokens: bool) -> None:
         self._tokenizer, self._backend, self._skip = tokenizer, backend, skip_special_tokens
-        self._stream = DecodeStream(skip_special_tokens=skip_special_tokens)
         self._ids: list[int] = []
-        self._shown = 0
+        self._context = self._shown = 0  # decoding starts at token _context; those before _shown are shown
+        self._shown_text = ""  # what decoding _context to _shown says
 
     def push(self, token: int) -> str:
         """The text that became final with this token: empty while its last character is incomplete."""
         self._ids.append(token)
-        text: str = self._stream.step(self._backend, token) or ""
-        self._shown += len(text)
-        return text
+        if _BYTE_TOKEN.fullmatch(self._backend.id_to_token(token) or ""):
+            return ""  # one wrong byte makes its whole run of bytes unreadable: wait for the run's end
+        text = self._decode(self._context)
+        if text.endswith("\ufffd") or text == self._shown_text or not self._tokenizer.decode([token], self._skip):
+            return ""  # a special token that is left out does not end a run either
+        return self._show(text)
 
     def flush(self) -> str:
         """What was held back, when no token follows."""
-        rest = self._tokenizer.decode(self._ids, self._skip)[self._shown :]
-        self._shown += len(rest)
-        return rest
+        return self._show(self._decode(self._context))
+
+    def _show(self, text: str) -> str:
+        new = text[len(self._shown_text) :]
+        self._context, self._shown = self._shown, len(self._ids)
+        self._shown_text = self._decode(self._context)
+        return new
+
+    def _decode(self, start: int) -> str:
+        return self._tokenizer.decode(self._ids[start:], self._skip)
 
 
 def byte_level_bpe(
@@ -195,6 +214,9 @@ def byte_letters() -> list[str]:
     hidden = iter(range(0x100, 0x200))
     return [chr(byte if byte in shown else next(hidden)) for byte in range(256)]
 
+
+#: A token for one byte of what the vocabulary has no words for (SentencePiece's byte fallback).
+_BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 
 _BYTE_OF_LETTER = {letter: byte for byte, letter in enumerate(byte_letters())}
 

@@ -88,17 +88,27 @@ def _check_shapes(expected: Mapping[str, Shape], found: Mapping[str, Shape], con
     for key in found.keys() - expected.keys():
         # A tied head may be stored twice; old checkpoints keep RoPE's angles, which are computed here.
         if not (key.endswith("rotary_emb.inv_freq") or (key == "lm_head.weight" and config.tie_word_embeddings)):
-            raise UnsupportedModel(f"the file holds weights {key}, which a plain Llama decoder has no place for")
+            raise UnsupportedModel(f"the file holds weights {key}, which this model has no place for")
 
 
 class _FolderWeights:
     def __init__(self, folder: SafetensorsFolder) -> None:
         self._folder = folder
-        self._stored = {name.removeprefix("model."): name for name in folder.shapes}
+        self._stored = {_name_from_huggingface(name): name for name in folder.shapes}
         self.shapes = {ours: folder.shapes[stored] for ours, stored in self._stored.items()}
 
     def tensor(self, name: str) -> Tensor:
         return self._folder.tensor(self._stored[name])
+
+
+#: Mixtral's names of what everybody else calls otherwise.
+_MIXTRAL_NAMES = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+
+
+def _name_from_huggingface(name: str) -> str:
+    """``model.layers.7.block_sparse_moe.experts.5.w1.weight`` -> ``layers.7.mlp.experts.5.gate_proj.weight``."""
+    name = name.removeprefix("model.").replace(".block_sparse_moe.", ".mlp.")
+    return re.sub(r"(?<=\.)w[123](?=\.weight$)", lambda match: _MIXTRAL_NAMES[match[0]], name)
 
 
 _GGUF_NAMES = {

@@ -14,7 +14,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.modeling_gguf_pytorch_utils import LlamaTensorProcessor
 
 from pagedlab.models.llama import LlamaModel
-from pagedlab_kernels.batch import PagedBatch
+from pagedlab.models.lora import LoraAdapter, LoraBatch
+from pagedlab_kernels.batch import AttentionFn, PagedBatch
+from pagedlab_kernels.kv_format import LayerKV
 
 
 @functools.cache
@@ -76,8 +78,9 @@ def random_llama(seed: int = 0, **settings: object) -> LlamaForCausalLM:
     return LlamaForCausalLM(LlamaConfig(**(defaults | settings))).eval()
 
 
-def gather_attention(q: Tensor, kv: Tensor, batch: PagedBatch, scale: float) -> Tensor:
+def plain_attention(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *, window: int | None = None) -> Tensor:
     """Token by token, as the formula is written."""
+    assert isinstance(kv, Tensor)
     out = torch.empty_like(q)
     group = q.shape[1] // kv.shape[2]
     for sequence in range(batch.num_sequences):
@@ -87,31 +90,46 @@ def gather_attention(q: Tensor, kv: Tensor, batch: PagedBatch, scale: float) -> 
         # [2, pages, Hkv, P, D] -> [2, H, length, D]
         keys, values = kv[:, pages].transpose(1, 2).flatten(2, 3)[:, :, :length].repeat_interleave(group, dim=1)
         for row in range(first, end):
-            seen = length - end + row + 1
-            scores = torch.einsum("hd,hnd->hn", q[row], keys[:, :seen]) * scale
-            out[row] = torch.einsum("hn,hnd->hd", scores.softmax(-1), values[:, :seen])
+            stop = length - end + row + 1
+            seen = slice(0 if window is None else max(0, stop - window), stop)
+            scores = torch.einsum("hd,hnd->hn", q[row], keys[:, seen]) * scale
+            out[row] = torch.einsum("hn,hnd->hd", scores.softmax(-1), values[:, seen])
     return out
 
 
 @torch.inference_mode()
 def logits_in_chunks(
-    model: LlamaModel, sequences: Sequence[Sequence[int]], chunk_sizes: Sequence[int], page_size: int
+    model: LlamaModel,
+    sequences: Sequence[Sequence[int]],
+    chunk_sizes: Sequence[int],
+    page_size: int,
+    *,
+    attention: AttentionFn = plain_attention,
+    adapters: Sequence[LoraAdapter | None] | None = None,
 ) -> list[Tensor]:
     """Logits ``[length, vocab]`` of every token of each sequence.
 
     Every step takes the next ``chunk_sizes[step]`` tokens of all sequences together. Pages lie in random order, and
-    hold NaN until something is written: to read a slot too many shows in the result.
+    hold NaN until something is written, and again once they lie behind the window: to read a slot too many shows in
+    the result. ``adapters``: one for each sequence.
     """
     config = model.config
     num_pages = [-(-len(tokens) // page_size) for tokens in sequences]
     order = torch.randperm(sum(num_pages), dtype=torch.int32, generator=torch.Generator().manual_seed(0))
     tables = [pages.tolist() for pages in order.split(num_pages)]
     shape = (2, sum(num_pages), config.num_kv_heads, page_size, config.head_dim)
-    kv = [torch.full(shape, float("nan")) for _ in range(config.num_layers)]
+    kv = [model.embed_tokens.weight.new_full(shape, float("nan")) for _ in range(config.num_layers)]
     logits: list[list[Tensor]] = [[] for _ in sequences]
     done = 0
     for chunk_size in chunk_sizes:
         chunks = [range(min(done, len(s)), min(done + chunk_size, len(s))) for s in sequences]
+        if config.window is not None:
+            for index, chunk in enumerate(chunks):
+                for page in range(max(0, chunk.start - config.window + 1) // page_size):
+                    if chunk and tables[index][page] >= 0:
+                        for layer in kv:
+                            layer[:, tables[index][page]] = float("nan")
+                        tables[index][page] = -1
         active = [index for index, chunk in enumerate(chunks) if chunk]
         positions = [position for index in active for position in chunks[index]]
         lengths = [len(chunks[index]) for index in active]
@@ -135,7 +153,10 @@ def logits_in_chunks(
             max_query_len=max(lengths),
             max_context_len=max(chunks[index].stop for index in active),
         )
-        rows = model(batch, kv, gather_attention, torch.arange(batch.num_tokens))
+        lora = None
+        if adapters is not None:
+            lora = LoraBatch.of_chunks([(adapters[index], len(chunks[index])) for index in active])
+        rows = model(batch, kv, attention, torch.arange(batch.num_tokens), lora)
         for index, part in zip(active, rows.split(lengths), strict=True):
             logits[index].append(part)
         done += chunk_size

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from pagedlab.models.catalog import LoadedModel
 from pagedlab.models.llama import rope_angles, rotate
+from pagedlab.models.rope import Rope
 from pagedlab.models.tiny import TINY_CONFIG, random_model, tiny_random
 from pagedlab.models.weights import load_folder
 from pagedlab_kernels.batch import PagedBatch
-from tests.models.independent import gather_attention, logits_in_chunks, random_llama, transformers_from_gguf
+from tests.models.independent import logits_in_chunks, plain_attention, random_llama, transformers_from_gguf
 
 SHAPES = {
     "tied, group 1": {"tie_word_embeddings": True, "num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 16},
@@ -83,8 +84,8 @@ def test_only_rows_that_sample_reach_the_last_norm_and_the_head(tiny_model: Load
     batch, seen = one_page_batch(tokens_of(12)), []
     hook = model.norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[0]))
     try:
-        every_row = model(batch, kv, gather_attention, torch.arange(12))
-        two_rows = model(batch, kv, gather_attention, torch.tensor([11, 4]))
+        every_row = model(batch, kv, plain_attention, torch.arange(12))
+        two_rows = model(batch, kv, plain_attention, torch.tensor([11, 4]))
     finally:
         hook.remove()
     assert seen == [12, 2]
@@ -98,7 +99,7 @@ def test_bfloat16_weights_keep_bfloat16_pages_and_give_float32_logits() -> None:
     batch, outputs = one_page_batch(tokens_of(12)), []
     for model, dtype in ((wide, torch.float32), (narrow, torch.bfloat16)):
         kv = [torch.zeros(2, 1, 2, 12, 16, dtype=dtype) for _ in range(3)]
-        outputs.append(model(batch, kv, gather_attention, torch.tensor([11])))
+        outputs.append(model(batch, kv, plain_attention, torch.tensor([11])))
     assert outputs[1].dtype == torch.float32
     assert torch.nn.functional.cosine_similarity(*outputs).item() > 0.99
 
@@ -109,7 +110,7 @@ def test_a_rotated_dot_product_depends_on_the_distance_alone(first: int, second:
     q, k = torch.randn(2, 1, 1, 64, generator=torch.Generator().manual_seed(0))
 
     def score(at_q: int, at_k: int) -> float:
-        rotated = [rotate(x, rope_angles(torch.tensor([p]), 64, 1e5)) for x, p in ((q, at_q), (k, at_k))]
+        rotated = [rotate(x, rope_angles(torch.tensor([p]), Rope(1e5), 64)) for x, p in ((q, at_q), (k, at_k))]
         return (rotated[0] * rotated[1]).sum().item()
 
     # Positions are float32 angles: one at 8,000 radians is known to a two-thousandth.

@@ -1,8 +1,9 @@
-"""10,000 damaged files: whatever is in them, loading ends well or in a ModelError, and takes no memory to speak of."""
+"""15,500 damaged files: whatever is in them, loading ends well or in a ModelError, and takes no memory to speak of."""
 
 from __future__ import annotations
 
 import json
+import math
 import random
 import tracemalloc
 from collections.abc import Callable
@@ -14,9 +15,14 @@ from typing import Any
 import pytest
 
 from pagedlab.errors import ModelError
+from pagedlab.models.config import ModelConfig
+from pagedlab.models.lora import load_adapter
+from pagedlab.models.tiny import TINY_CONFIG, random_model
 from pagedlab.models.weights import load_folder, load_gguf
 from tests.models.files import write_gguf
+from tests.models.hub_configs import ON_THE_HUB
 from tests.models.independent import random_llama
+from tests.models.test_lora import write_adapter
 
 BATCHES, CASES_A_BATCH = 10, 1000
 #: Every hundredth case is watched with tracemalloc, which would slow all of them down.
@@ -100,6 +106,35 @@ def survive(load: Callable[[], object], case: int) -> bool:
             tracemalloc.stop()
             assert peak < MOST_BYTES, f"case {case} took {peak} bytes"
     return True
+
+
+@pytest.mark.parametrize("name", ON_THE_HUB)
+def test_a_damaged_config_of_any_family_is_a_model_error_or_still_a_config(name: str) -> None:
+    sound = json.dumps(ON_THE_HUB[name]).encode()
+
+    def load(damaged: bytes) -> None:
+        config = ModelConfig.from_huggingface(json.loads(damaged))
+        assert all(map(math.isfinite, [config.rope.magnitude, *config.rope.frequencies(config.head_dim)]))
+
+    cases = range(500)
+    survivors = sum(survive(partial(load, with_other_values(sound, random.Random(case))), case) for case in cases)
+    assert 0 < survivors < len(cases)
+
+
+def test_a_damaged_adapter_is_a_model_error_or_still_an_adapter(tmp_path: Path) -> None:
+    write_adapter(tmp_path, random_model(TINY_CONFIG))
+    sound = {name: (tmp_path / name).read_bytes() for name in ("adapter_config.json", "adapter_model.safetensors")}
+    survivors = dict.fromkeys(sound, 0)
+    for case in range(1000):
+        rng = random.Random(case)
+        name = rng.choice(list(sound))
+        damage = damaged_json if name.endswith("json") else damaged_safetensors
+        (tmp_path / name).unlink()  # a survivor may still have the old file mapped
+        (tmp_path / name).write_bytes(damage(sound[name], rng))
+        survivors[name] += survive(lambda: load_adapter(tmp_path, TINY_CONFIG), case)
+        (tmp_path / name).unlink()
+        (tmp_path / name).write_bytes(sound[name])
+    assert all(0 < count < 500 for count in survivors.values()), survivors
 
 
 @pytest.fixture(scope="module")
