@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 
 #: Each module imports only from those before it.
-MODULES = ("page_map_replay.js", "page_map_draw.js", "page_map_parts.js", "page_map.js")
+MODULES = ("page_map_replay.js", "page_map_film.js", "page_map_draw.js", "page_map_parts.js", "page_map.js")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Feed: a trace as packets of bytes, for readers that replay it themselves (``page_map_replay.js``).
+"""Feed: a trace as packets of bytes, for readers that replay it themselves (``page_map_film.js``).
 
 A packet is: the length of its header as int32, the header as JSON, spaces up to a multiple of four bytes, and the
 events as rows of four int32 (``memory/events.py``); all little-endian. The header of the first packet carries the
@@ -89,6 +89,7 @@ def _base(page_map: PageMap) -> dict[str, Any]:
         "published": [int(published) for published in page_map.published],
         "filled": page_map.filled,
         "content": [(NONE, NONE) if content is None else content for content in page_map.content],
+        "host": sorted(page_map.host),
         "sequences": [
             [
                 key,
@@ -98,6 +99,7 @@ def _base(page_map: PageMap) -> dict[str, Any]:
                 view.hit,
                 view.preemptions,
                 NONE if view.finish is None else view.finish,
+                view.swapped,
             ]
             for key, view in page_map.sequences.items()
         ],

@@ -13,6 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pagedlab.arithmetic import attainable_flops, ridge_point
+from pagedlab.memory.table import HOLE
 from pagedlab.view.palette import OWNERS
 from pagedlab.view.svg import SvgFigure
 
@@ -130,13 +131,19 @@ def draw_pages(axes: Axes, pages: Sequence[tuple[str, str]], columns: int, *, nu
 
 
 def draw_page_table(axes: Axes, tables: Mapping[str, Sequence[int]], num_pages: int) -> None:
-    """Logical rows above the physical pages they point at. The keys name the rows; kinds a, b, c ... colour them."""
+    """Logical rows above the physical pages they point at. The keys name the rows; kinds a, b, c ... colour them.
+
+    A HOLE (``memory/table.py``) in a row is drawn as what it is: a place without a page.
+    """
     owners: dict[int, list[int]] = {}
     left, height = 0.0, 0.8
     for index, (name, pages) in enumerate(tables.items()):
         kind = "abcd"[index % 4]
         axes.text(left, 3 + height + 0.12, f"{name}: logical pages", fontsize=9, va="bottom")
         for logical, page in enumerate(pages):
+            if page == HOLE:
+                _box(axes, left + logical + 0.04, 3, 0.92, "free", str(logical), height=height)
+                continue
             owners.setdefault(page, []).append(index)
             _box(axes, left + logical + 0.04, 3, 0.92, kind, str(logical), height=height)
             axes.plot([left + logical + 0.5, page + 0.5], [3, height], color="#444444", linewidth=1.1, marker=".")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pagedlab.memory.events import Trace
+from pagedlab.memory.events import NONE, Trace
 from pagedlab.memory.replay import PageMap, SequenceView
+from pagedlab.view.palette import is_pin
 
 
 class Status(StrEnum):
     WAITING = "waiting"
     PREEMPTED = "preempted"
+    SWAPPED = "swapped out"
     RUNNING = "running"
     FINISHED = "finished"
 
@@ -21,7 +23,29 @@ def status_of(view: SequenceView) -> Status:
         return Status.FINISHED
     if view.pages:
         return Status.RUNNING
+    if view.swapped:
+        return Status.SWAPPED
     return Status.PREEMPTED if view.preemptions else Status.WAITING
+
+
+def sequences_of(page_map: PageMap) -> dict[int, SequenceView]:
+    """All sequences, pins left out."""
+    return {key: view for key, view in page_map.sequences.items() if not is_pin(key)}
+
+
+def holes_of(view: SequenceView) -> int:
+    """Leading pages of a table that were given back."""
+    return next((logical for logical, page in enumerate(view.pages) if page != NONE), len(view.pages))
+
+
+def copied_slots(page_map: PageMap, page: int) -> int:
+    """Leading slots of a page that its sequence found in the prefix cache: it is a copy of a page that begins alike."""
+    content = page_map.content[page]
+    if content is None or content[0] not in page_map.sequences:
+        return 0
+    view = page_map.sequences[content[0]]
+    logical, slots = divmod(view.hit, page_map.page_size)
+    return slots if view.pages[logical : logical + 1] == [page] else 0
 
 
 def frame_ends(trace: Trace) -> list[int]:
@@ -54,13 +78,14 @@ def owners_of_pages(page_map: PageMap) -> list[list[int]]:
     owners: list[list[int]] = [[] for _ in range(page_map.num_pages)]
     for sequence, view in page_map.sequences.items():
         for page in view.pages:
-            owners[page].append(sequence)
+            if page != NONE:
+                owners[page].append(sequence)
     return owners
 
 
 @dataclass(frozen=True)
 class Counts:
-    """``waste`` and ``slots`` are token slots; ``hit_tokens`` adds up all admissions so far."""
+    """``waste`` and ``slots`` are token slots; ``hit_tokens`` adds up all admissions so far. Pins are no sequences."""
 
     used: int
     cached: int
@@ -71,15 +96,19 @@ class Counts:
     hit_tokens: int
     running: int
     waiting: int
-    preempted: int
+    preempted: int  #: without anything in host memory
+    swapped: int  #: preempted, and what they computed is in host memory
     finished: int
+    host_pages: int  #: cached pages in host memory
+    host_tokens: int  #: tokens in host memory, of swapped sequences
 
 
 def count(page_map: PageMap) -> Counts:
     used = [page for page, references in enumerate(page_map.refcount) if references]
     cached = sum(not page_map.refcount[page] and published for page, published in enumerate(page_map.published))
     slots = len(used) * page_map.page_size
-    statuses = [status_of(view) for view in page_map.sequences.values()]
+    views = sequences_of(page_map).values()
+    statuses = [status_of(view) for view in views]
     return Counts(
         used=len(used),
         cached=cached,
@@ -91,8 +120,19 @@ def count(page_map: PageMap) -> Counts:
         running=statuses.count(Status.RUNNING),
         waiting=statuses.count(Status.WAITING),
         preempted=statuses.count(Status.PREEMPTED),
+        swapped=statuses.count(Status.SWAPPED),
         finished=statuses.count(Status.FINISHED),
+        host_pages=len(page_map.host),
+        host_tokens=sum(view.swapped for view in views),
     )
+
+
+def host_facts(counts: Counts) -> str:
+    """What is in host memory, in words; nothing where nothing is."""
+    if not counts.host_pages and not counts.swapped:
+        return ""
+    pages = f"{counts.host_pages} cached page{'' if counts.host_pages == 1 else 's'}"
+    return f"host memory: {pages}, {counts.host_tokens} tokens of {counts.swapped} swapped out"
 
 
 class Follower:

@@ -1,12 +1,13 @@
 // The page map: one component for the notebook widget and for the HTML export. Everything that moves, moves here:
 // once the trace has arrived, nobody is asked for anything.
 
-import { Film, statusOf } from "./page_map_replay.js";
+import { NONE, holesOf } from "./page_map_replay.js";
+import { Film } from "./page_map_film.js";
 import { drawMap, drawSwatch, drawTimeline, layout, pageAt, place, timelineX } from "./page_map_draw.js";
-import { SequenceList, Tooltip, describePage, describeSequence, h, icon, plural } from "./page_map_parts.js";
+import { HostStrip, SequenceList, Tooltip, describePage, describeSequence, h, icon, plural } from "./page_map_parts.js";
 
 const MAX_HEIGHT = 420; // of the pages, in pixels
-const LEGEND = { used: "used", partial: "partly filled", shared: "shared ×n", cached: "cached", free: "free", changed: "new in this step" };
+const LEGEND = { used: "used", partial: "partly filled", shared: "shared ×n", copied: "copied in part", cached: "cached", free: "free", changed: "new in this step" };
 const ICONS = {
   first: "M2 3h2v10H2zM14 3v10L5 8z",
   back: "M12 3v10L4 8z",
@@ -20,7 +21,7 @@ class PageMapView {
   constructor(film) {
     this.film = film;
     this.frame = this.position = film.numFrames - 1;
-    this.selected = this.marked = -1;
+    this.selected = this.marked = NONE;
     this.playing = false;
     this.build();
     this.observer = new ResizeObserver(() => this.invalidate());
@@ -52,7 +53,7 @@ class PageMapView {
     this.stats = h("div", { class: "plm-stats" });
     this.canvas = h("canvas", { class: "plm-pages", tabindex: "0", role: "application", "aria-roledescription": "page map",
       "aria-label": "Pages: arrow keys move, Enter selects the owner, Escape lets go", "data-lm-suppress-shortcuts": "true" });
-    this.list = new SequenceList(this.film, (id) => this.select(id === this.selected ? -1 : id));
+    this.list = new SequenceList(this.film, (id) => this.select(id === this.selected ? NONE : id));
     this.timeline = h("canvas", { class: "plm-timeline", role: "img", "aria-label": "Used and cached pages over all steps",
       title: "Pages over time: used (solid), cached (dotted). A mark above: a sequence was preempted" });
     this.cursor = h("div", { class: "plm-cursor" });
@@ -65,13 +66,14 @@ class PageMapView {
     this.legend = h("div", { class: "plm-legend" });
     this.swatches = Object.entries(LEGEND).map(([kind, text]) => {
       const swatch = h("canvas", { "aria-hidden": "true" });
-      this.legend.append(h("span", {}, swatch, text));
+      this.legend.append(h("span", { "data-kind": kind }, swatch, text));
       return [kind, swatch];
     });
     this.live = h("div", { class: "plm-live", role: "status", "aria-live": "polite" });
     this.news = h("div", { class: "plm-news" });
     this.tooltip = new Tooltip();
-    this.mapBox = h("div", { class: "plm-map" }, this.canvas);
+    this.host = new HostStrip();
+    this.mapBox = h("div", { class: "plm-map" }, this.canvas, this.host.element);
     this.root = h("section", { class: "plm", "aria-label": "Page map" },
       h("header", {}, this.title, this.badge, this.news), this.stats,
       h("div", { class: "plm-body" }, this.mapBox, this.list.element),
@@ -89,7 +91,7 @@ class PageMapView {
     this.canvas.addEventListener("blur", () => this.mark(-1));
     this.canvas.addEventListener("click", (event) => {
       const page = this.pageUnder(event);
-      this.select(page < 0 ? -1 : this.ownerAfter(page));
+      this.select(page < 0 ? NONE : this.ownerAfter(page));
     });
   }
 
@@ -108,7 +110,7 @@ class PageMapView {
   /** Clicking a shared page again goes through its owners, and then lets go. */
   ownerAfter(page) {
     const owners = this.film.at(this.frame).owners(page);
-    return owners[owners.indexOf(this.selected) + 1] ?? -1;
+    return owners[owners.indexOf(this.selected) + 1] ?? NONE;
   }
 
   mark(page, x, y) {
@@ -156,7 +158,7 @@ class PageMapView {
       event.preventDefault();
       this.toggle();
     } else if (event.key === "Escape") {
-      this.select(-1);
+      this.select(NONE);
     } else if (event.target === this.canvas) {
       this.canvasKey(event);
     }
@@ -213,6 +215,7 @@ class PageMapView {
       caption: this.caption(map), marked: this.marked, touched: changes.pages });
     this.paintStill(look);
     this.list.update(map, counts, this.selected);
+    this.host.update(film, map, counts);
     this.write(map, counts, changes);
     if (this.marked < 0) this.tooltip.hide();
     else {
@@ -230,7 +233,8 @@ class PageMapView {
       this.drawn = drawn;
       resize(this.timeline, width, height, look.ratio);
       drawTimeline(this.timeline.getContext("2d"), { ...look, film, width, height });
-      for (const [kind, swatch] of this.swatches) {
+      this.legend.querySelector("[data-kind=copied]").hidden = !film.hasCopies;
+      for (const [kind, swatch] of [...this.swatches, ["cached", this.host.swatch]]) {
         resize(swatch, 18, 18, look.ratio);
         drawSwatch(swatch.getContext("2d"), kind, look);
       }
@@ -264,22 +268,28 @@ class PageMapView {
 
   caption(map) {
     const view = map.sequences.get(this.selected);
-    if (this.selected < 0) return "Select a page or a sequence: its page table appears here";
+    if (this.selected === NONE) return "Select a page or a sequence: its page table appears here";
     const name = this.film.name(this.selected);
     if (!view) return `${name} has not arrived yet`;
-    const running = statusOf(view) === "running";
-    return `${name}: ${describeSequence(view)}${running ? " · its logical pages, and where they are" : ""}`;
+    const { pages } = view, holes = holesOf(pages);
+    const behind = holes ? ` · the first ${holes > 1 ? `${holes} were` : "was"} given back` : "";
+    return `${name}: ${describeSequence(view, this.selected)}${behind}${pages.length ? " · its logical pages, and where they are" : ""}`;
   }
 }
 
-function describeChanges({ allocated, shared, copied, evicted, preempted, finished }) {
+function describeChanges(changes) {
+  const { allocated, shared, hitInPart, returned, copied, evicted, offloaded } = changes;
   const parts = [];
   if (allocated) parts.push(`${plural(allocated, "page")} allocated`);
   if (shared) parts.push(`${shared} shared`);
+  if (hitInPart) parts.push(`${hitInPart} copied for a hit in part`);
+  if (returned) parts.push(`${returned} back from host memory`);
   if (copied) parts.push(`${copied} copied on write`);
-  if (evicted) parts.push(`${evicted} evicted`);
-  if (preempted.length) parts.push(`preempted ${preempted.map((id) => `#${id}`).join(" ")}`);
-  if (finished.length) parts.push(`finished ${finished.map((id) => `#${id}`).join(" ")}`);
+  if (offloaded) parts.push(`${offloaded} evicted to host memory`);
+  if (evicted > offloaded) parts.push(`${evicted - offloaded} evicted`);
+  for (const [name, what] of [["preempted", "preempted"], ["swapped", "swapped out"], ["resumed", "resumed"],
+    ["finished", "finished"], ["pruned", "pruned"]])
+    if (changes[name].length) parts.push(`${what} ${changes[name].map((id) => `#${id}`).join(" ")}`);
   return parts.join(" · ");
 }
 

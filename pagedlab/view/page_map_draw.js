@@ -1,12 +1,15 @@
 // Where pages stand on a canvas and how they look. Nothing here touches the document: a context comes in, paint goes out.
 
-import { CACHED, FREE, USED } from "./page_map_replay.js";
+import { CACHED, FREE, NONE, USED, holesOf, isPin } from "./page_map_replay.js";
 
 const LARGEST = 48, COMFORTABLE = 26, SMALLEST = 3; // sides of a cell, in pixels
 const MERGED = 12; // smaller cells than these are painted in runs
 const GUTTER = 38; // row numbers
 const BAND = { title: 12, numbers: 32, top: 39, height: 26, bottom: 100 }; // the logical row above the pages
 export const TIMELINE_INSET = 8; // half a slider thumb
+
+/** An owner's, out of a list that owners take by turns. */
+export const colourOf = (list, owner) => list[((owner % list.length) + list.length) % list.length];
 
 /** Cells as large as fit, up to a comfortable size; then full rows; then wide rather than tall. Columns in eights. */
 export function layout(numPages, width, height) {
@@ -31,7 +34,7 @@ export function place(layout, page) {
 export function pageAt(layout, row, x, y, numPages) {
   const { cell, columns } = layout;
   if (row && y >= BAND.top && y < BAND.top + BAND.height) {
-    const logical = Math.floor((x - GUTTER) / logicalWidth(layout, row.length));
+    const logical = Math.floor((x - GUTTER) / logicalWidth(layout, row)) + folded(row);
     return row[logical] ?? -1;
   }
   const column = Math.floor((x - GUTTER) / cell), line = Math.floor((y - BAND.bottom) / cell);
@@ -39,8 +42,13 @@ export function pageAt(layout, row, x, y, numPages) {
   return column >= 0 && column < columns && line >= 0 && page < numPages ? page : -1;
 }
 
-function logicalWidth(layout, length) {
-  return Math.min(36, (layout.width - GUTTER) / Math.max(1, length));
+function logicalWidth(layout, row) {
+  return Math.min(36, (layout.width - GUTTER) / Math.max(1, row.length - folded(row)));
+}
+
+/** Logical pages that have no place of their own in the row: all that were given back share two. */
+function folded(row) {
+  return Math.max(0, holesOf(row) - 2);
 }
 
 /**
@@ -65,7 +73,7 @@ function drawPages(ctx, scene, row) {
   const { map, layout, theme, selected, touched } = scene;
   const { cell, gap, columns, rows } = layout;
   const owners = map.firstOwners(), mine = row.length ? new Set(row) : null;
-  for (const page of row) owners[page] = selected;
+  for (const page of row) if (page !== NONE) owners[page] = selected;
   const merge = cell < MERGED; // thousands of small cells: neighbours that look the same are painted as one
   const look = (page) => (map.refcount[page] && map.filled[page] < map.pageSize ? page + 0.5 // like no other
     : map.refcount[page] ? owners[page] * 2 + (map.refcount[page] > 1) : -1 - map.published[page]);
@@ -116,7 +124,7 @@ function drawUnused(ctx, { theme, ratio }, state, x, y, width, height) {
 
 function drawUsed(ctx, { map, theme, colours, textColours, ratio }, page, owner, x, y, width, height) {
   const small = Math.min(width, height), references = map.refcount[page];
-  const colour = colours[owner % colours.length], ink = textColours[owner % colours.length];
+  const colour = colourOf(colours, owner), ink = colourOf(textColours, owner);
   const full = (width * map.filled[page]) / map.pageSize;
   ctx.fillStyle = colour;
   if (full < width) {
@@ -131,7 +139,12 @@ function drawUsed(ctx, { map, theme, colours, textColours, ratio }, page, owner,
     ctx.fillRect(x, y, width, height);
     ctx.globalAlpha = 1;
   }
-  const tag = references > 1 ? `×${references}` : String(owner);
+  if (small >= MERGED && map.copied(page)) { // a line under the slots that were copied, not computed
+    const line = Math.max(2, Math.round(height / 12));
+    ctx.fillStyle = ink;
+    ctx.fillRect(x + 2, y + height - line - 2, ((width - 4) * map.copied(page)) / map.pageSize, line);
+  }
+  const tag = references > 1 ? `×${references}` : isPin(owner) ? "pin" : String(owner);
   if (small < 16 || tag.length * 7 > width) return;
   ctx.font = `600 ${small >= 26 ? 12 : 10}px ${theme.font}`;
   ctx.textAlign = "center";
@@ -170,54 +183,65 @@ function drawRowNumbers(ctx, { layout, theme }) {
 /** The selected sequence's page table: its logical pages in order, each linked to its physical page. */
 function drawBand(ctx, scene, row) {
   const { layout, theme, colours, selected, caption } = scene;
-  const width = logicalWidth(layout, row.length);
+  const width = logicalWidth(layout, row), holes = holesOf(row), skipped = folded(row);
+  const held = row.slice(holes).map((page, index) => [page, holes + index, GUTTER + (holes - skipped + index) * width]);
   ctx.textBaseline = "middle";
   ctx.textAlign = "left";
   ctx.fillStyle = theme.fg;
   ctx.font = `12px ${theme.font}`;
-  ctx.globalAlpha = selected >= 0 ? 1 : 0.65;
+  ctx.globalAlpha = selected !== NONE ? 1 : 0.65;
   ctx.fillText(caption, GUTTER, BAND.title);
   ctx.globalAlpha = 1;
-  if (!row.length) ghostRow(ctx, layout, theme);
-  const colour = colours[selected % colours.length];
+  if (!row.length) for (let place = 0; place < 4; place++) ghost(ctx, theme, GUTTER + place * 36, 34);
+  if (holes) drawHoles(ctx, scene, holes, (holes - skipped) * width);
+  const colour = colourOf(colours, selected);
   const size = layout.cell - layout.gap;
   for (const [line, weight, alpha] of [[theme.bg, row.length > 48 ? 2.5 : 4.5, 0.85], [colour, row.length > 48 ? 1 : 2, 1]]) {
     ctx.strokeStyle = line;
     ctx.lineWidth = weight;
     ctx.globalAlpha = alpha;
     ctx.beginPath();
-    row.forEach((page, logical) => {
-      const from = GUTTER + (logical + 0.5) * width, top = BAND.top + BAND.height;
+    for (const [page, , left] of held) {
+      const from = left + width / 2, top = BAND.top + BAND.height;
       const [x, y] = place(layout, page);
       const middle = (top + y) / 2;
       ctx.moveTo(from, top);
       ctx.bezierCurveTo(from, middle, x + size / 2, middle, x + size / 2, y);
-    });
+    }
     ctx.stroke();
   }
   ctx.globalAlpha = 1;
-  row.forEach((page, logical) => {
-    const x = GUTTER + logical * width;
+  for (const [page, logical, x] of held) {
     const [pageX, pageY] = place(layout, page);
     drawPage(ctx, scene, page, selected, x, BAND.top, width - (width > 6 ? 2 : 0), BAND.height);
     ctx.fillStyle = theme.fg;
     ctx.beginPath();
     ctx.arc(pageX + size / 2, pageY, Math.min(3, layout.cell / 4), 0, 7);
     ctx.fill();
-    if (width < 15) return;
+    if (width < 15) continue;
     ctx.font = `9px ${theme.font}`;
     ctx.textAlign = "center";
     ctx.fillText(String(logical), x + width / 2 - 1, BAND.numbers);
-  });
+  }
 }
 
-function ghostRow(ctx, layout, theme) {
+/** Where the pages were that a sliding window has passed: one gap, under the numbers of all of them. */
+function drawHoles(ctx, { theme }, holes, width) {
+  ghost(ctx, theme, GUTTER, width - 2);
+  if (width < 15) return;
+  ctx.font = `9px ${theme.font}`;
+  ctx.textAlign = "center";
+  ctx.fillText(holes > 1 ? `0–${holes - 1}` : "0", GUTTER + width / 2 - 1, BAND.numbers);
+  if (width >= 60) ctx.fillText("given back", GUTTER + width / 2 - 1, BAND.top + BAND.height / 2 + 0.5);
+}
+
+/** An empty place in the row. */
+function ghost(ctx, theme, x, width) {
   ctx.strokeStyle = theme.fg;
   ctx.globalAlpha = 0.35;
   ctx.lineWidth = 1;
   ctx.setLineDash([3, 3]);
-  for (let logical = 0; logical < 4; logical++)
-    ctx.strokeRect(GUTTER + logical * 36 + 0.5, BAND.top + 0.5, 33, BAND.height - 1);
+  ctx.strokeRect(x + 0.5, BAND.top + 0.5, width - 1, BAND.height - 1);
   ctx.setLineDash([]);
   ctx.globalAlpha = 1;
 }
@@ -298,7 +322,7 @@ export function timelineX(film, frame, width) {
 export function drawSwatch(ctx, kind, look) {
   const refcount = { cached: 0, free: 0, shared: 2 }[kind] ?? 1;
   const map = { refcount: [refcount], filled: [kind === "partial" ? 6 : 16], pageSize: 16,
-    state: () => (kind === "cached" ? CACHED : kind === "free" ? FREE : USED) };
+    copied: () => (kind === "copied" ? 10 : 0), state: () => (kind === "cached" ? CACHED : kind === "free" ? FREE : USED) };
   ctx.setTransform(look.ratio, 0, 0, look.ratio, 0, 0);
   ctx.clearRect(0, 0, 18, 18);
   drawPage(ctx, { ...look, map }, 0, 1, 0, 0, 18, 18);

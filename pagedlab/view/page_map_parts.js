@@ -1,7 +1,8 @@
 // Parts of the page map that are ordinary document elements: the sequence list, the tooltip, and words for both.
 // Token texts come from a model and are not trusted: they enter the document as text, never as markup.
 
-import { CACHED, FREE, statusOf } from "./page_map_replay.js";
+import { CACHED, FREE, PRUNED, holesOf, isPin, statusOf } from "./page_map_replay.js";
+import { colourOf } from "./page_map_draw.js";
 
 /** A sign of 16 × 16, drawn: not every font has the media signs. */
 export function icon(path) {
@@ -24,19 +25,26 @@ export function h(tag, attributes = {}, ...children) {
 export const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
 const STATE_NAMES = ["free", "cached", "used"];
-const FINISH_NAMES = ["stopped", "reached its length", "aborted", "failed"];
+const FINISH_NAMES = ["stopped", "reached its length", "aborted", "failed", "pruned: a likelier beam took its place"];
 
 /** A token as one line that shows what it is made of: line ends and tabs are drawn, not obeyed. */
 export function visible(text) {
   return text.replace(/\r?\n/g, "⏎").replace(/\t/g, "⇥").replace(/[\u0000-\u001f\u007f\u202a-\u202e\u2066-\u2069]/g, "�");
 }
 
-export function describeSequence(view) {
+const STATUS_NAMES = { swapped: "swapped out" }; // the others are called what they are
+
+export function describeSequence(view, id) {
   const tokens = view.computed < view.prompt ? `${view.computed} of ${view.prompt} prompt tokens`
     : `${view.prompt} + ${view.computed - view.prompt} tokens`;
-  const status = statusOf(view);
-  if (status === "running") return `${plural(view.pages.length, "page")} · ${tokens}`;
+  const status = statusOf(view, id);
+  if (status === "unpinned") return "is taken off";
+  if (status === "pinned") return `holds ${plural(view.pages.length, "page")} of a prefix`;
+  const holes = holesOf(view.pages);
+  const held = `${holes ? `${view.pages.length - holes} of ` : ""}${plural(view.pages.length, "page")}`;
+  if (status === "running") return `${held} · ${tokens}`;
   if (status === "finished") return `${FINISH_NAMES[view.finish] ?? "ended"} · ${tokens}`;
+  if (status === "swapped") return `${plural(view.swapped, "token")} in host memory, waits`;
   if (status === "preempted") return `lost its pages, waits again`;
   return `waits · ${plural(view.prompt, "prompt token")}`;
 }
@@ -46,6 +54,7 @@ export function describePage(film, map, page) {
   if (map.refcount[page] > 1) parts.push(`${map.refcount[page]} references`);
   for (const id of map.owners(page).slice(0, 6))
     parts.push(`logical page ${map.sequences.get(id).pages.indexOf(page)} of ${film.name(id)}`);
+  if (map.copied(page)) parts.push(`its first ${plural(map.copied(page), "slot")} copied from a page that begins alike`);
   if (map.state(page) !== FREE) parts.push(`${map.filled[page]} of ${plural(map.pageSize, "slot")} filled`);
   return parts.join(", ");
 }
@@ -87,9 +96,45 @@ export class Tooltip {
     if (state === CACHED && author >= 0)
       fact("left by", h("div", {}, film.name(author), h("i", {}, `logical page ${map.contentLogical[page]}`)));
     fact("filled", `${map.filled[page]} of ${plural(map.pageSize, "slot")}`);
+    if (map.copied(page)) fact("copied", `its first ${map.copied(page)}, from a page that begins alike`);
     const texts = film.texts(map, page);
     if (!texts.length) return [head, facts];
     return [head, facts, h("div", { class: "plm-tokens" }, ...texts.map((text) => h("span", {}, visible(text))))];
+  }
+}
+
+/** A sequence's number on its colour. */
+function colourBadge(badge, film, id) {
+  const { colours, text_colours: inks } = film.header;
+  badge.style.background = colourOf(colours, id);
+  badge.style.color = colourOf(inks, id);
+  badge.textContent = isPin(id) ? "pin" : id;
+}
+
+const MOST_BADGES = 8;
+
+/** What is in host memory. A trace that never put anything there shows nothing of it. */
+export class HostStrip {
+  constructor() {
+    this.swatch = h("canvas", { "aria-hidden": "true" });
+    this.cached = h("span");
+    this.badges = h("span", { "aria-hidden": "true" });
+    this.swapped = h("span");
+    this.element = h("div", { class: "plm-host", hidden: "" }, h("span", {}, "Host memory"), this.swatch, this.cached,
+      this.badges, this.swapped);
+  }
+
+  update(film, map, counts) {
+    this.element.hidden = !film.hasHost;
+    const ids = [...map.sequences.keys()].filter((id) => map.sequences.get(id).swapped);
+    this.cached.replaceChildren(h("b", {}, String(counts.hostPages)), counts.hostPages === 1 ? " cached page" : " cached pages");
+    this.badges.replaceChildren(...ids.slice(0, MOST_BADGES).map((id) => {
+      const badge = h("span", { class: "plm-badge" });
+      colourBadge(badge, film, id);
+      return badge;
+    }));
+    this.swapped.replaceChildren(h("b", {}, String(ids.length)), " swapped out",
+      ids.length ? `, ${plural(counts.hostTokens, "token")}` : "");
   }
 }
 
@@ -120,9 +165,12 @@ export class SequenceList {
     this.map = map;
     this.selected = selected;
     const alive = [], over = [];
-    for (const [id, view] of map.sequences) (statusOf(view) === "finished" ? over : alive).push(id);
+    for (const [id, view] of map.sequences) {
+      const status = statusOf(view, id);
+      if (status !== "unpinned") (status === "finished" ? over : alive).push(id);
+    }
     this.ids = alive.concat(over.reverse());
-    const waiting = counts.waiting + counts.preempted;
+    const waiting = counts.waiting + counts.preempted + counts.swapped;
     this.heading.replaceChildren(`${counts.running} running · ${waiting} waiting · ${counts.finished} finished`);
     this.space.style.height = `${this.ids.length * ROW}px`;
     this.draw();
@@ -144,15 +192,13 @@ export class SequenceList {
   }
 
   fill(row, id, position) {
-    const view = this.map.sequences.get(id), status = statusOf(view), label = this.film.label(id);
-    const { colours, text_colours: inks } = this.film.header;
+    const view = this.map.sequences.get(id), status = statusOf(view, id), label = this.film.label(id);
     const [badge, name, state, detail] = row.children;
-    badge.style.background = colours[id % colours.length];
-    badge.style.color = inks[id % inks.length];
-    badge.textContent = id;
+    colourBadge(badge, this.film, id);
     name.textContent = /^\d/.test(label) ? `request ${label}` : label;
-    state.textContent = status === "preempted" && view.preemptions > 1 ? `preempted ×${view.preemptions}` : status;
-    detail.textContent = describeSequence(view);
+    state.textContent = status === "preempted" && view.preemptions > 1 ? `preempted ×${view.preemptions}`
+      : view.finish === PRUNED ? "pruned" : STATUS_NAMES[status] ?? status;
+    detail.textContent = describeSequence(view, id);
     row.className = `plm-row plm-${status}`;
     row.id = `${this.name}-${id}`;
     row.dataset.sequence = id;

@@ -6,7 +6,7 @@ shared pages are hatched, cached ones dotted, and owners are named.
 
 from __future__ import annotations
 
-from pagedlab.memory.events import Trace
+from pagedlab.memory.events import NONE, Trace
 
 #: Owners take these by turns. Black, the eighth colour of the set, is left to text and lines.
 OWNERS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#0072B2")
@@ -23,7 +23,14 @@ def text_colour(sequence: int) -> str:
     return ON_OWNERS[sequence % len(OWNERS)]
 
 
+def is_pin(sequence: int) -> bool:
+    """Pins hold pages as sequences do, under names below zero."""
+    return sequence < NONE
+
+
 def label(trace: Trace, sequence: int) -> str:
-    """What the sequence is called by whoever sent it."""
+    """What the sequence is called by whoever sent it. Pins are numbered."""
+    if is_pin(sequence):
+        return f"pin {NONE - sequence}"
     info = trace.sequences.get(sequence)
     return info.label if info is not None else f"sequence {sequence}"

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pagedlab.memory.events import NONE, Trace
 from pagedlab.memory.pool import PageState
-from pagedlab.memory.replay import PageMap
+from pagedlab.memory.replay import PageMap, SequenceView
+from pagedlab.memory.table import HOLE
 from pagedlab.view.drawing import Box, Drawing, dots, hatch, mix
-from pagedlab.view.frames import Counts, Status, count, frame_at, owners_of_pages, status_of
-from pagedlab.view.palette import label, owner_colour, text_colour
+from pagedlab.view.frames import (
+    Counts,
+    Status,
+    copied_slots,
+    count,
+    frame_at,
+    holes_of,
+    host_facts,
+    owners_of_pages,
+    sequences_of,
+    status_of,
+)
+from pagedlab.view.palette import is_pin, label, owner_colour, text_colour
 
 WIDTH = 860  #: pixels, of every picture
 PAPER, INK, QUIET, LINE = "#FFFFFF", "#1B1F24", "#57606A", "#D0D7DE"
@@ -72,6 +84,9 @@ def page_map_svg(
     top = HEAD + (BAND if select is not None else 14)
     bottom = top + -(-page_map.num_pages // columns) * cell
     chips = _chip_rows(trace, page_map)
+    host = host_facts(counts)
+    if host:
+        bottom += 20
     drawing = Drawing(WIDTH, bottom + 50 + 26 * len(chips), f"{title}, {when}", _describe(counts, title, when))
     _card(drawing, title, when, _facts(counts))
     boxes: list[Box] = [
@@ -84,7 +99,9 @@ def page_map_svg(
     _draw_pages(drawing, page_map, boxes, select)
     if select is not None:
         _draw_links(drawing, trace, page_map, select, boxes)
-    _draw_legend(drawing, bottom + 22)
+    if host:
+        drawing.text(MARGIN + GUTTER, bottom - 8, host[0].upper() + host[1:], size=12, colour=QUIET)
+    _draw_legend(drawing, bottom + 22, copies=any(copied_slots(page_map, page) for page in range(page_map.num_pages)))
     for row, chip_row in enumerate(chips):
         _draw_chips(drawing, chip_row, bottom + 50 + 26 * row)
     return SvgFigure(drawing)
@@ -101,15 +118,15 @@ def page_table_svg(
 ) -> SvgFigure:
     """The sketch of chapter 03: a row of logical pages, a row of physical pages, and which is where.
 
-    ``pages[i]`` is the physical page of logical page i. With ``page_size`` and ``num_tokens`` the last page shows how
-    far it is filled. Raises ValueError for a page outside the pool.
+    ``pages[i]`` is the physical page of logical page i, or HOLE (``memory/table.py``). With ``page_size`` and
+    ``num_tokens`` the last page shows how far it is filled. Raises ValueError for a page outside the pool.
     """
-    if not all(0 <= page < num_pages for page in pages):
+    if not all(page == HOLE or 0 <= page < num_pages for page in pages):
         raise ValueError(f"pages {list(pages)} were asked for; the pool holds pages 0 to {num_pages - 1}")
     step = min(56.0, (WIDTH - 2 * MARGIN) / max(1, num_pages, len(pages)))
     size = step - 4
     logical_y, physical_y = 84.0, 84.0 + size + 70
-    links = ", ".join(f"{logical} → {page}" for logical, page in enumerate(pages))
+    links = ", ".join(f"{logical} → {'given back' if page == HOLE else page}" for logical, page in enumerate(pages))
     drawing = Drawing(
         WIDTH, physical_y + size + 30, title, f"{title}. Logical page → physical page: {links or 'none'}."
     )
@@ -117,6 +134,11 @@ def page_table_svg(
     logical_left = (WIDTH - step * len(pages)) / 2
     physical_left = (WIDTH - step * num_pages) / 2
     colour, ink = owner_colour(sequence), text_colour(sequence)
+
+    def draw_absent(boxes: list[Box], numbers: Sequence[int]) -> None:
+        drawing.boxes(boxes, mix(INK, PAPER, 0.05), stroke=LINE)
+        for (x, y, w, h), number in zip(boxes, numbers, strict=True):
+            drawing.text(x + w / 2, y + h / 2, str(number), size=min(13, size / 2.2), colour=QUIET, anchor="middle")
 
     def draw(boxes: list[Box], filled: list[float], numbers: Sequence[int]) -> None:
         drawing.boxes(boxes, mix(colour, PAPER, 0.3), stroke=colour)
@@ -132,14 +154,16 @@ def page_table_svg(
     logical_boxes = [(logical_left + i * step + 2, logical_y, size, size) for i in range(len(pages))]
     physical_boxes = [(physical_left + i * step + 2, physical_y, size, size) for i in range(num_pages)]
     free = [page for page in range(num_pages) if page not in pages]
-    drawing.boxes([physical_boxes[page] for page in free], mix(INK, PAPER, 0.05), stroke=LINE)
-    for page in free:
-        x, y, w, h = physical_boxes[page]
-        drawing.text(x + w / 2, y + h / 2, str(page), size=min(13, size / 2.2), colour=QUIET, anchor="middle")
-    draw(logical_boxes, parts, range(len(pages)))
-    draw([physical_boxes[page] for page in pages], parts, pages)
-    ends = [(box[0] + size / 2, box[1] + size + 3, physical_boxes[page][0] + size / 2, physical_y - 4)
-            for box, page in zip(logical_boxes, pages, strict=True)]  # fmt: skip
+    draw_absent([physical_boxes[page] for page in free], free)
+    gone = [logical for logical, page in enumerate(pages) if page == HOLE]
+    if gone:
+        draw_absent([logical_boxes[logical] for logical in gone], gone)
+    held = [logical for logical, page in enumerate(pages) if page != HOLE]
+    shares = [parts[logical] for logical in held]
+    draw([logical_boxes[logical] for logical in held], shares, held)
+    draw([physical_boxes[pages[logical]] for logical in held], shares, [pages[logical] for logical in held])
+    ends = [(logical_boxes[i][0] + size / 2, logical_boxes[i][1] + size + 3,
+             physical_boxes[pages[i]][0] + size / 2, physical_y - 4) for i in held]  # fmt: skip
     drawing.lines(ends, INK, 1.6, bend=True)
     drawing.lines([(x, y, x, y) for _, _, x, y in ends], INK, 6)
     drawing.text(MARGIN, physical_y + size + 14, "physical pages, anywhere in the pool", size=11, colour=QUIET)
@@ -173,10 +197,11 @@ def _facts(counts: Counts) -> str:
 
 
 def _describe(counts: Counts, title: str, when: str) -> str:
+    host = host_facts(counts)
     return (
         f"Page map, {title}, {when}: {counts.used} pages used ({counts.shared} shared), {counts.cached} cached, "
         f"{counts.free} free; {counts.waste} slots wasted; {counts.running} sequences running, "
-        f"{counts.waiting + counts.preempted} waiting."
+        f"{counts.waiting + counts.preempted + counts.swapped} waiting{'; ' + host if host else ''}."
     )
 
 
@@ -195,8 +220,20 @@ def _draw_pages(drawing: Drawing, page_map: PageMap, boxes: list[Box], select: i
         for page in by_state[PageState.USED]:
             by_owner.setdefault(select if page in mine and select is not None else owners[page][0], []).append(page)
         for owner, pages in by_owner.items():
-            full = {page: page_map.filled[page] / page_map.page_size for page in pages}
-            _draw_used(drawing, owner, {boxes[page]: (full[page], page_map.refcount[page]) for page in pages}, strength)
+            _draw_used(drawing, owner, {boxes[page]: _look(page_map, page) for page in pages}, strength)
+
+
+class _Look(NamedTuple):
+    """How a used page is drawn."""
+
+    filled: float  #: share of its slots
+    references: int
+    copied: float = 0.0  #: share of its slots
+
+
+def _look(page_map: PageMap, page: int) -> _Look:
+    size = page_map.page_size
+    return _Look(page_map.filled[page] / size, page_map.refcount[page], copied_slots(page_map, page) / size)
 
 
 def _draw_unused(drawing: Drawing, boxes: list[Box], strength: float, *, cached: bool) -> None:
@@ -208,19 +245,22 @@ def _draw_unused(drawing: Drawing, boxes: list[Box], strength: float, *, cached:
     drawing.lines([dot for box in boxes for dot in dots(box, pitch)], mix(INK, PAPER, 0.6 * strength), pitch / 4)
 
 
-def _draw_used(drawing: Drawing, owner: int, cells: dict[Box, tuple[float, int]], strength: float) -> None:
-    """``cells``: box -> (share of its slots that is filled, references)."""
+def _draw_used(drawing: Drawing, owner: int, cells: dict[Box, _Look], strength: float) -> None:
     colour = mix(owner_colour(owner), PAPER, strength)
     ink = mix(text_colour(owner), colour, strength)
     drawing.boxes(cells, mix(colour, PAPER, 0.35))
-    drawing.boxes([(x, y, w * part, h) for (x, y, w, h), (part, _) in cells.items() if part], colour)
-    shared = [box for box, (_, references) in cells.items() if references > 1]
+    drawing.boxes([(x, y, w * look.filled, h) for (x, y, w, h), look in cells.items() if look.filled], colour)
+    shared = [box for box, look in cells.items() if look.references > 1]
     pitch = 6 if next(iter(cells))[2] >= 14 else 4
     drawing.lines([line for box in shared for line in hatch(box, pitch)], mix(ink, colour, 0.45), pitch / 4)
-    for (x, y, w, h), (_, references) in cells.items():
-        tag = f"×{references}" if references > 1 else str(owner)
+    underlined = {box: look.copied for box, look in cells.items() if look.copied and box[3] >= 12}
+    drawing.boxes(
+        [(x + 2, y + h - h / 12 - 2, (w - 4) * part, h / 12) for (x, y, w, h), part in underlined.items()], ink
+    )
+    for (x, y, w, h), (filled, references, _) in cells.items():
+        tag = f"×{references}" if references > 1 else "pin" if is_pin(owner) else str(owner)
         if h >= 16 and 7 * len(tag) <= w:
-            if references > 1 or cells[(x, y, w, h)][0] < 1:  # ground of its own, over hatch and empty slots
+            if references > 1 or filled < 1:  # ground of its own, over hatch and empty slots
                 half = 3.4 * len(tag) + 2
                 drawing.boxes([(x + w / 2 - half, y + h / 2 - 7, 2 * half, 14)], colour, radius=3)
             drawing.text(x + w / 2, y + h / 2, tag, size=12 if h >= 24 else 10, colour=ink, anchor="middle", bold=True)
@@ -228,28 +268,43 @@ def _draw_used(drawing: Drawing, owner: int, cells: dict[Box, tuple[float, int]]
 
 def _draw_links(drawing: Drawing, trace: Trace, page_map: PageMap, select: int, boxes: list[Box]) -> None:
     view = page_map.sequences[select]
-    left, width = MARGIN + GUTTER, min(34.0, (WIDTH - 2 * MARGIN - GUTTER) / max(1, len(view.pages)))
-    caption = (
-        f"#{select} {label(trace, select)}: {len(view.pages)} logical pages, {view.computed} tokens ({status_of(view)})"
-    )
-    drawing.text(left, HEAD + 8, caption, size=12, colour=INK, bold=True)
-    row = [(left + logical * width, HEAD + 22.0, width - 2, 24.0) for logical in range(len(view.pages))]
+    holes = holes_of(view)
+    pages, gap = view.pages[holes:], min(2, holes)  # all that were given back share two places
+    left, width = MARGIN + GUTTER, min(34.0, (WIDTH - 2 * MARGIN - GUTTER) / max(1, len(pages) + gap))
+    drawing.text(left, HEAD + 8, _caption(trace, select, view), size=12, colour=INK, bold=True)
+    if gap:
+        drawing.boxes([(left, HEAD + 22.0, gap * width - 2, 24.0)], PAPER, stroke=LINE)
+        text = "given back" if gap * width >= 60 else "–"
+        drawing.text(left + gap * width / 2 - 1, HEAD + 34, text, size=10, colour=QUIET, anchor="middle")
+    row = [(left + place * width, HEAD + 22.0, width - 2, 24.0) for place in range(gap, gap + len(pages))]
     if not row:
         return
     ends = [(x + w / 2, y + h, boxes[page][0] + boxes[page][2] / 2, boxes[page][1])
-            for (x, y, w, h), page in zip(row, view.pages, strict=True)]  # fmt: skip
+            for (x, y, w, h), page in zip(row, pages, strict=True)]  # fmt: skip
     drawing.lines(ends, PAPER, 4, bend=True)
     drawing.lines(ends, mix(owner_colour(select), INK, 0.8), 1.8 if len(row) <= 48 else 1, bend=True)
     drawing.lines([(x, y, x, y) for _, _, x, y in ends], INK, 5)
-    cells = {box: (page_map.filled[page] / page_map.page_size, page_map.refcount[page])
-             for box, page in zip(row, view.pages, strict=True)}  # fmt: skip
+    cells = {box: _look(page_map, page) for box, page in zip(row, pages, strict=True)}
     _draw_used(drawing, select, cells, 1.0)
 
 
-def _draw_legend(drawing: Drawing, y: float) -> None:
+def _caption(trace: Trace, sequence: int, view: SequenceView) -> str:
+    holes, name = holes_of(view), label(trace, sequence)
+    if is_pin(sequence):
+        return f"{name}: {len(view.pages)} pages of a prefix"
+    if view.swapped:
+        return f"#{sequence} {name}: {view.swapped} tokens in host memory ({status_of(view)})"
+    behind = f", the first {holes} of them given back" if holes else ""
+    return f"#{sequence} {name}: {len(view.pages)} logical pages{behind}, {view.computed} tokens ({status_of(view)})"
+
+
+def _draw_legend(drawing: Drawing, y: float, *, copies: bool) -> None:
     x = float(MARGIN + GUTTER)
-    for text, part, references in (("used, by owner", 1.0, 1), ("partly filled", 0.4, 1), ("shared ×n", 1.0, 2)):
-        _draw_used(drawing, 1, {(x, y - 9, 18.0, 18.0): (part, references)}, 1.0)
+    used = [("used, by owner", _Look(1, 1)), ("partly filled", _Look(0.4, 1)), ("shared ×n", _Look(1, 2))]
+    if copies:
+        used.append(("copied in part", _Look(1, 1, 0.6)))
+    for text, look in used:
+        _draw_used(drawing, 1, {(x, y - 9, 18.0, 18.0): look}, 1.0)
         drawing.text(x + 25, y, text, size=11, colour=QUIET)
         x += 40 + 6.2 * len(text)
     for text, cached in (("cached", True), ("free", False)):
@@ -261,7 +316,7 @@ def _draw_legend(drawing: Drawing, y: float) -> None:
 def _chip_rows(trace: Trace, page_map: PageMap, rows: int = 2) -> list[list[tuple[int | None, str]]]:
     """Sequences that run or wait, in rows that fit; where more would, the last chip counts them."""
     chips: list[tuple[int | None, str]] = []
-    for sequence, view in page_map.sequences.items():
+    for sequence, view in sequences_of(page_map).items():
         status = status_of(view)
         if status is not Status.FINISHED:
             name = label(trace, sequence)

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from pagedlab.memory.events import Trace
 from pagedlab.memory.replay import PageMap
-from pagedlab.view.frames import Counts, Follower, count, owners_of_pages
-from pagedlab.view.palette import owner_colour, text_colour
+from pagedlab.view.frames import Counts, Follower, count, host_facts, owners_of_pages
+from pagedlab.view.palette import is_pin, owner_colour, text_colour
 
 CELL = 4  # characters a page: three for what it says, one between it and the next
 LEVELS = " ▁▂▃▄▅▆▇█"  # how full a page is
@@ -22,7 +22,8 @@ class TerminalPageMap:
     """Draws the newest step of a growing trace; a frame costs its new events only.
 
     A used page shows its owner's number on the owner's colour and, while it fills, how full it is; a shared one shows
-    its reference count; a cached page is dotted and a free one is a single faint dot.
+    its reference count; a cached page is dotted and a free one is a single faint dot. What is in host memory stands in
+    the headline.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -35,10 +36,12 @@ class TerminalPageMap:
 
 def headline(step: int, counts: Counts) -> Text:
     """One line that says it all where nothing can be drawn."""
+    waiting = counts.waiting + counts.preempted + counts.swapped
+    host = host_facts(counts)
     return Text(
-        f"step {step:>3}: {counts.running} running, {counts.waiting + counts.preempted} waiting, "
+        f"step {step:>3}: {counts.running} running, {waiting} waiting, "
         f"{counts.finished} finished; pages: {counts.used} used ({counts.shared} shared), {counts.cached} cached, "
-        f"{counts.free} free; {counts.waste} slots wasted"
+        f"{counts.free} free; {counts.waste} slots wasted{'; ' + host if host else ''}"
     )
 
 
@@ -63,6 +66,8 @@ def _cell(page_map: PageMap, page: int, owners: list[int]) -> Text:
     style = Style(color=text_colour(owner), bgcolor=owner_colour(owner), bold=references > 1)
     if references > 1:
         return Text(f"×{references}".center(3), style)
+    if is_pin(owner):
+        return Text("pin", style)
     full = LEVELS[filled * (len(LEVELS) - 1) // page_map.page_size] if filled < page_map.page_size else " "
     return Text(f"{owner % 100:>2}{full}", style)
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
 
+from pagedlab.memory.events import FinishCode
 from pagedlab.memory.replay import PageMap
-from pagedlab.view.frames import count, frame_ends
+from pagedlab.view.frames import count, frame_ends, holes_of
 from pagedlab.view.html import page_map_html
 from tests.view.make_trace import HOSTILE, make_trace
 
@@ -106,6 +107,59 @@ def test_selecting_a_sequence_in_the_list_draws_its_page_table(page: Page, tmp_p
     page.wait_for_selector('.plm[data-selected="-1"]')
 
 
+def test_what_memory_does_beyond_its_pages_is_shown(
+    page: Page, tmp_path: Path, screenshot: Callable[[Page, str], None]
+) -> None:
+    """Sequences in host memory, pages evicted there, hits in part, a pin, and beams that were pruned."""
+    trace = make_trace(
+        96, 8, 16, num_host_pages=60, partial_hits=True, beams=True, pin=True, max_prompt=110, max_output=80, seed=3
+    )
+    page.goto(page_map_html(trace, tmp_path / "map.html").as_uri())
+    page.wait_for_selector(".plm[data-used]")
+    maps = [trace.replay(end) for end in frame_ends(trace)]
+    frame = next(i for i, m in enumerate(maps) if i > 10 and count(m).swapped and any(id < -1 for id in m.sequences))
+    counts, swapped = count(maps[frame]), next(id for id, v in maps[frame].sequences.items() if v.swapped)
+    page.evaluate("([frame, id]) => { pageMap.show(frame); pageMap.select(id); pageMap.paint(); }", [frame, swapped])
+    words = " ".join(page.locator(".plm-host").inner_text().split())
+    assert f"{counts.host_pages} cached page" in words
+    assert f"{counts.swapped} swapped out, {counts.host_tokens} tokens" in words
+    assert row_of(page, swapped).inner_text().split("\n")[-2:] == [
+        "swapped out",
+        f"{maps[frame].sequences[swapped].swapped} tokens in host memory, waits",
+    ]
+    assert page.get_by_text("copied in part").is_visible()
+    screenshot(page, "host memory")
+    page.evaluate("pageMap.select(-2); pageMap.paint()")
+    assert row_of(page, -2).get_attribute("aria-selected") == "true"
+    page.evaluate("pageMap.select(-1); pageMap.show(Infinity); pageMap.paint()")
+    assert row_of(page, -2).count() == 0, "a pin that was taken off is gone"
+    pruned = next(id for id, v in maps[-1].sequences.items() if v.finish is FinishCode.PRUNED)
+    assert row_of(page, pruned).inner_text().split("\n")[-2] == "pruned"
+    assert page.errors == []  # type: ignore[attr-defined]
+
+
+def test_pages_that_were_given_back_are_one_gap_in_the_page_table(
+    page: Page, tmp_path: Path, screenshot: Callable[[Page, str], None]
+) -> None:
+    trace = make_trace(96, 8, 16, window=24, max_prompt=110, max_output=120, seed=1)
+    page.goto(page_map_html(trace, tmp_path / "map.html").as_uri())
+    page.wait_for_selector(".plm[data-used]")
+    frame = 12
+    sequence, view = max(trace.replay(frame_ends(trace)[frame]).sequences.items(), key=lambda entry: holes_of(entry[1]))
+    holes = holes_of(view)
+    assert holes > 2
+    page.evaluate("([frame, id]) => { pageMap.show(frame); pageMap.select(id); pageMap.paint(); }", [frame, sequence])
+    assert f"{len(view.pages) - holes} of {len(view.pages)} pages" in row_of(page, sequence).inner_text()
+    under = """(x) => { const r = pageMap.canvas.getBoundingClientRect();
+        return pageMap.pageUnder({ clientX: r.left + x, clientY: r.top + 50 }); }"""
+    assert [page.evaluate(under, x) for x in (60, 90)] == [-1, -1], "two places stand for all that are gone"
+    assert page.evaluate(under, 38 + 2.5 * 36) == view.pages[holes]
+    assert not page.locator(".plm-host").is_visible()
+    assert not page.get_by_text("copied in part").is_visible()
+    screenshot(page, "sliding window")
+    assert page.errors == []  # type: ignore[attr-defined]
+
+
 def test_a_map_of_4096_pages_and_1000_steps_is_scrubbed(page: Page, tmp_path: Path) -> None:
     big = make_trace(num_pages=4096, page_size=16, num_requests=450, max_sequences=64, max_output=200)
     page.goto(page_map_html(big, tmp_path / "big.html").as_uri())
@@ -123,6 +177,12 @@ def test_a_map_of_4096_pages_and_1000_steps_is_scrubbed(page: Page, tmp_path: Pa
         f"{steps} steps of 4,096 pages: median {times[100]:.1f} ms of script a frame, worst of 200 {times[-1]:.1f} ms"
     )
     assert shown(page, "frame") == (199 * 7919) % steps
+
+
+def row_of(page: Page, sequence: int) -> Locator:
+    """A sequence's row in the list, which is in the document only when it is in sight."""
+    page.evaluate("(id) => { const l = pageMap.list; l.box.scrollTop = 42 * l.ids.indexOf(id); l.draw(); }", sequence)
+    return page.locator(f".plm-row[data-sequence='{sequence}']")
 
 
 def texts(page_map: PageMap, physical: int) -> list[str]:

@@ -6,6 +6,7 @@ import re
 
 from pagedlab.arithmetic import MACHINES, MODELS, decode_cost, prefill_cost
 from pagedlab.memory.contiguous import ContiguousAllocator
+from pagedlab.memory.table import HOLE
 from pagedlab.view import figures
 
 
@@ -58,6 +59,13 @@ def test_a_page_in_two_tables_is_drawn_as_shared():
     svg = figures.svg(figure, "x")
     assert figures.STYLES["shared"][0].lower() in svg.lower()
     assert {"A: logical pages", "B: logical pages", "physical pages"} <= set(texts(figure))
+
+
+def test_a_page_that_was_given_back_is_a_place_in_the_row_that_points_nowhere():
+    figure, axes = figures.new_figure(6, 3)
+    figures.draw_page_table(axes, {"A": [HOLE, HOLE, 3]}, 4)
+    assert len(axes.lines) == 1
+    assert texts(figure).count("1") == 2  # logical page 1, and physical page 1, which is free
 
 
 def test_a_roofline_names_every_step():

@@ -6,13 +6,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
-from pagedlab.memory.events import Trace
-from pagedlab.view.frames import Follower, count
+from pagedlab.memory.events import NONE, Trace
+from pagedlab.memory.table import HOLE
+from pagedlab.view.frames import Follower, copied_slots, count, holes_of, owners_of_pages
 from pagedlab.view.html import page_map_html
 from pagedlab.view.page_map import page_map
 from pagedlab.view.svg import page_map_svg, page_table_svg
@@ -110,6 +112,79 @@ def test_the_terminal_shows_every_state_without_colour(trace: Trace) -> None:
     assert text.splitlines()[0] == str(headline(trace.replay().step, counts))
     for state in ("used", "partly filled", "shared", "cached", "free"):
         assert state in legend
+
+
+@pytest.fixture(scope="module")
+def rich_trace() -> Trace:
+    """Swapped sequences, pages evicted to host memory, hits in part, beams, and a pin at its end."""
+    knobs: dict[str, Any] = {"num_host_pages": 60, "partial_hits": True, "beams": True, "pin": True}
+    trace = make_trace(num_pages=96, page_size=8, num_requests=16, max_prompt=110, seed=3, max_steps=13, **knobs)
+    counts = count(trace.replay())
+    assert counts.host_pages and counts.swapped and counts.host_tokens
+    return trace
+
+
+@pytest.fixture(scope="module")
+def windowed_trace() -> Trace:
+    return make_trace(num_pages=96, page_size=8, num_requests=16, max_prompt=110, seed=1, max_steps=12, window=24)
+
+
+def test_what_is_in_host_memory_is_said_under_the_pages_in_words_and_in_the_terminal(rich_trace: Trace) -> None:
+    counts = count(rich_trace.replay())
+    said = f"{counts.host_pages} cached pages, {counts.host_tokens} tokens of {counts.swapped} swapped out"
+    figure = page_map_svg(rich_trace)
+    assert f"Host memory: {said}" in str(figure)
+    assert f"host memory: {said}" in figure.alt
+    assert str(headline(12, counts)).endswith(f"host memory: {said}")
+    swapped = next(key for key, view in rich_trace.replay().sequences.items() if view.swapped)
+    tokens = rich_trace.replay().sequences[swapped].swapped
+    assert f"{tokens} tokens in host memory (swapped out)" in str(page_map_svg(rich_trace, select=swapped))
+
+
+def test_nothing_is_said_of_a_host_memory_that_is_not_there(trace: Trace) -> None:
+    assert "host" not in str(page_map_svg(trace)).lower()
+    assert "host" not in str(headline(0, count(trace.replay())))
+    assert "copied" not in str(page_map_svg(trace))
+
+
+def test_slots_that_were_copied_are_those_a_partial_hit_found(rich_trace: Trace) -> None:
+    page_map = rich_trace.replay()
+    copies = {page: copied_slots(page_map, page) for page in range(96) if copied_slots(page_map, page)}
+    assert copies
+    for page, slots in copies.items():
+        sequence, logical = page_map.content[page] or (NONE, NONE)
+        assert page_map.sequences[sequence].pages[logical] == page
+        assert page_map.sequences[sequence].hit == 8 * logical + slots
+    assert "copied in part" in str(page_map_svg(rich_trace))
+
+
+def test_pages_given_back_leave_a_gap_in_the_page_table_and_point_nowhere(windowed_trace: Trace) -> None:
+    page_map = windowed_trace.replay()
+    sequence, view = max(page_map.sequences.items(), key=lambda entry: holes_of(entry[1]))
+    holes = holes_of(view)
+    assert holes > 2
+    svg = str(page_map_svg(windowed_trace, select=sequence))
+    assert f"{len(view.pages)} logical pages, the first {holes} of them given back" in svg
+    assert "given back</text>" in svg
+    assert sum(map(len, owners_of_pages(page_map))) == sum(page_map.refcount)
+
+
+def test_the_page_table_sketch_has_a_place_without_a_page() -> None:
+    figure = page_table_svg([HOLE, 7, 2], 12)
+    assert "0 → given back, 1 → 7, 2 → 2" in figure.alt
+    assert str(figure).count("C") < str(page_table_svg([3, 7, 2], 12)).count("C")
+
+
+def test_a_pin_is_no_sequence_and_is_called_what_it_is(rich_trace: Trace) -> None:
+    page_map = rich_trace.replay()
+    pin = next(key for key in page_map.sequences if key < NONE)
+    pages = page_map.sequences[pin].pages
+    assert pages
+    figure = page_map_svg(rich_trace, select=pin)
+    assert f"pin 1: {len(pages)} pages of a prefix" in str(figure)
+    counts = count(page_map)
+    total = counts.running + counts.waiting + counts.preempted + counts.swapped + counts.finished
+    assert total == len(page_map.sequences) - 1
 
 
 def test_following_a_growing_trace_is_the_same_as_replaying_it() -> None:
