@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pagedlab.engine.async_engine import AsyncEngine as AsyncEngine
     from pagedlab.engine.engine import Engine as Engine
     from pagedlab.engine.llm import LLM as LLM
     from pagedlab.engine.outputs import RequestOutput as RequestOutput
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pagedlab.memory.manager import CacheManager as CacheManager
     from pagedlab.memory.pool import PagePool as PagePool
     from pagedlab.memory.prefix_hash import HashPrefixCache as HashPrefixCache
+    from pagedlab.memory.prefix_radix import RadixPrefixCache as RadixPrefixCache
     from pagedlab.memory.table import PageTable as PageTable
     from pagedlab.models.catalog import load_model as load_model
     from pagedlab.scheduling.sampling import SamplingParams as SamplingParams
@@ -31,6 +33,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOMES = {
+    "AsyncEngine": "pagedlab.engine.async_engine",
     "CacheManager": "pagedlab.memory.manager",
     "ContiguousAllocator": "pagedlab.memory.contiguous",
     "Engine": "pagedlab.engine.engine",
@@ -38,6 +41,7 @@ _HOMES = {
     "LLM": "pagedlab.engine.llm",
     "PagePool": "pagedlab.memory.pool",
     "PageTable": "pagedlab.memory.table",
+    "RadixPrefixCache": "pagedlab.memory.prefix_radix",
     "RequestOutput": "pagedlab.engine.outputs",
     "SamplingParams": "pagedlab.scheduling.sampling",
     "Trace": "pagedlab.memory.events",

@@ -83,8 +83,20 @@ class InvalidConfig(PagedLabError, ValueError):
     """An engine cannot be built from these settings."""
 
 
+class SamplingFailed(PagedLabError):
+    """No next token can be chosen for one sequence: its logits or its constraint allow none."""
+
+
+class EngineBusy(PagedLabError):
+    """As many requests wait as may, and the caller did not want to wait for its turn."""
+
+
+class EngineClosed(PagedLabError):
+    """The engine was shut down, or its loop has died: it takes no more requests, and ends those it had."""
+
+
 class StepFailed(PagedLabError):
-    """A step raised: its sequences ended with finish_reason "error", all others run on.
+    """A step raised: the requests in it ended with finish_reason "error", all others run on.
 
     ``outputs`` holds what the requests in that step had so far.
     """

@@ -3,46 +3,63 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from pagedlab.engine.detokenizer import OutputText
+from torch import Tensor
+
+from pagedlab.engine.beam_search import BeamSearch
+from pagedlab.engine.knobs import PREFIX_CACHES, chosen
 from pagedlab.engine.kv_cache import KVCache
-from pagedlab.engine.outputs import CompletionOutput, RequestMetrics, RequestOutput
+from pagedlab.engine.live import Live
+from pagedlab.engine.outputs import RequestMetrics, RequestOutput
 from pagedlab.engine.runner import ModelRunner
 from pagedlab.engine.sampler import Sampled, Sampler
+from pagedlab.engine.structured import Grammars
 from pagedlab.errors import InvalidConfig, InvalidRequest, StepFailed
 from pagedlab.memory.events import Trace
+from pagedlab.memory.eviction import EvictionOrder, Retention, eviction_order, leaves_first
 from pagedlab.memory.manager import CacheManager
 from pagedlab.memory.pool import PagePool
 from pagedlab.memory.prefix_cache import PrefixCache
-from pagedlab.memory.prefix_hash import HashPrefixCache
+from pagedlab.memory.prefix_radix import RadixPrefixCache
 from pagedlab.models.catalog import LoadedModel
+from pagedlab.models.lora import LoraAdapter, load_adapter
+from pagedlab.scheduling.admission import ADMISSIONS, AdmissionPolicy
+from pagedlab.scheduling.drafts import Drafter, PromptLookup
+from pagedlab.scheduling.limits import Limits
+from pagedlab.scheduling.order import ORDERS, Order
 from pagedlab.scheduling.plan import StepPlan
-from pagedlab.scheduling.policy import Policy
-from pagedlab.scheduling.request import FinishReason, Request, Sequence
+from pagedlab.scheduling.request import FinishReason, Request
 from pagedlab.scheduling.sampling import SamplingParams
-from pagedlab.scheduling.scheduler import Limits, Scheduler
+from pagedlab.scheduling.scheduler import Scheduler
+from pagedlab.scheduling.victims import VICTIMS, VictimChoice
 from pagedlab_kernels import get_attention
 from pagedlab_kernels.batch import AttentionFn
 
 
-@dataclass
-class _Live:
-    """What the engine keeps of a request until it is finished, beside what the scheduler keeps."""
+@dataclass(frozen=True)
+class AdapterSalt:
+    """A type of its own: no salt that a caller chooses can be equal to it."""
 
-    request: Request
-    prompt: str | None
-    metrics: RequestMetrics
-    texts: dict[int, OutputText] = field(default_factory=dict)
-    logprobs: dict[int, list[dict[int, float]]] = field(default_factory=dict)
+    adapter: str
+    salt: Hashable
 
 
 class Engine:
-    """``page_size`` and ``num_pages`` size the pool; ``max_tokens_per_step`` and ``max_sequences`` bound a step;
-    ``max_context`` bounds a sequence, in tokens.
+    """Serves ``loaded`` from a pool of ``num_pages`` pages of ``page_size`` tokens.
 
-    ``prefix_cache``, ``attention``, ``policy`` and ``pool`` take a name or an object of your own.
+    ``max_tokens_per_step`` and ``max_sequences`` bound a step, ``max_context`` a sequence, in tokens. ``kv_dtype``: how
+    keys and values are stored (the model's own dtype if None). ``num_host_pages`` of host memory keep cached pages that
+    the device evicts, and with ``preemption="swap"`` the pages of sequences that had to give way.
+
+    These take a name or an object of your own: ``prefix_cache`` (none, hash, radix), ``eviction`` (lru, lfu, fifo,
+    priority), ``order`` (fcfs, priority, shortest, longest_prefix), ``admission`` (max_utilisation, whole_prompt,
+    reserve_everything, guaranteed_no_evict, optimistic_ratio), ``victim`` (last_in_line, last_arrived, lowest_priority,
+    least_output), ``drafter`` (prompt_lookup), ``attention`` (reference, cpu, triton) and ``pool``. ``adapters``: LoRA
+    adapters by name, each a folder as PEFT writes it, which requests may ask for.
     """
 
     def __init__(
@@ -51,45 +68,85 @@ class Engine:
         *,
         page_size: int = 16,
         num_pages: int = 512,
+        num_host_pages: int = 0,
         max_tokens_per_step: int = 512,
         max_sequences: int = 64,
         max_context: int | None = None,
+        kv_dtype: str | None = None,
         prefix_cache: str | PrefixCache | None = "hash",
+        partial_hits: bool = False,
+        eviction: str | EvictionOrder = "lru",
+        preemption: str = "recompute",
+        order: str | Order = "fcfs",
+        admission: str | AdmissionPolicy = "max_utilisation",
+        victim: str | VictimChoice = "last_in_line",
+        drafter: str | Drafter | None = None,
         attention: str | AttentionFn | None = None,
-        policy: Policy | None = None,
+        adapters: Mapping[str, str | Path | LoraAdapter] | None = None,
         pool: PagePool | None = None,
         seed: int = 0,
         trace: bool = True,
     ) -> None:
         self.config, self.model, self.tokenizer = loaded.config, loaded.model, loaded.tokenizer
-        if page_size < 1 or num_pages < 1:
+        if page_size < 1 or num_pages < 1 or num_host_pages < 0:
             raise InvalidConfig(
-                f"page_size={page_size} and num_pages={num_pages} were asked for; both must be at least 1"
+                f"page_size={page_size}, num_pages={num_pages} and num_host_pages={num_host_pages} were asked for; "
+                "the first two must be at least 1, the last at least 0"
             )
         if max_context is not None and max_context > self.config.max_context:
             raise InvalidConfig(
                 f"max_context={max_context} was asked for; {loaded.name} can take {self.config.max_context} tokens"
             )
+        swap = chosen("preemption", preemption, {"recompute": False, "swap": True})
+        if swap and not num_host_pages:
+            raise InvalidConfig("preemption='swap' was asked for without host memory; give it num_host_pages")
         num_pages = num_pages if pool is None else pool.num_pages
         parameter = next(self.model.parameters())
-        self.kv = KVCache(self.config, num_pages, page_size, parameter.dtype, parameter.device)
+        kv_dtype = kv_dtype or str(parameter.dtype).removeprefix("torch.").replace("float64", "float32")
+        self.kv = KVCache(self.config, num_pages, page_size, kv_dtype, parameter.device, num_host_pages)
         self.trace = Trace(num_pages, page_size) if trace else None
         if self.trace is not None and self.tokenizer is not None:
             self.trace.piece = self.tokenizer.piece
+        cache = _prefix_cache(prefix_cache, page_size)
+        first_out = eviction_order(eviction)
         self.manager = CacheManager(
-            num_pages, page_size, prefix_cache=_prefix_cache(prefix_cache, page_size), pool=pool, trace=self.trace
+            num_pages,
+            page_size,
+            prefix_cache=cache,
+            pool=pool,
+            trace=self.trace,
+            eviction=leaves_first(first_out) if isinstance(cache, RadixPrefixCache) else first_out,
+            num_host_pages=num_host_pages,
+            partial_hits=partial_hits,
+            window=self.config.window,
         )
-        limits = Limits(max_tokens_per_step, max_sequences, max_context or self.config.max_context)
-        self.scheduler = Scheduler(self.manager, limits, policy, self.config.eos_token_ids)
+        self.scheduler = Scheduler(
+            self.manager,
+            Limits(max_tokens_per_step, max_sequences, max_context or self.config.max_context),
+            order=chosen("order", order, {name: make() for name, make in ORDERS.items()}),
+            admission=chosen("admission", admission, {name: make() for name, make in ADMISSIONS.items()}),
+            victim=chosen("victim", victim, VICTIMS),
+            swap=swap,
+            drafter=None if drafter is None else chosen("drafter", drafter, {"prompt_lookup": PromptLookup()}),
+            eos_token_ids=self.config.eos_token_ids,
+        )
         if attention is None:
             attention = "cpu" if parameter.device.type == "cpu" else "triton"
         attend = get_attention(attention) if isinstance(attention, str) else attention
-        self.runner = ModelRunner(self.model, self.kv, self.manager, attend)
-        self.sampler = Sampler(self.config.eos_token_ids)
+        self.adapters = {
+            name: adapter
+            if isinstance(adapter, LoraAdapter)
+            else load_adapter(Path(adapter), self.config, dtype=parameter.dtype, device=parameter.device)
+            for name, adapter in (adapters or {}).items()
+        }
+        self.runner = ModelRunner(self.model, self.kv, self.manager, attend, self.adapters)
+        self.grammars = Grammars(self.tokenizer, self.config.vocab_size, self.config.eos_token_ids)
+        self.sampler = Sampler(self.config.eos_token_ids, self.grammars)
         self.seed = seed
         self.listeners: list[Callable[[StepPlan], None]] = []  #: called after every step: live views
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, Live] = {}
         self._num_added = 0
+        self._num_pins = 0
 
     @property
     def has_work(self) -> bool:
@@ -103,8 +160,15 @@ class Engine:
         request_id: str | None = None,
         priority: int = 0,
         salt: Hashable = None,
+        adapter: str | None = None,
+        retention: Iterable[Retention] = (),
     ) -> str:
-        """Put a request in line and return its id. One that can never be served raises InvalidRequest here."""
+        """Put a request in line and return its id. One that can never be served raises InvalidRequest here.
+
+        A lower ``priority`` is more urgent. Requests with different ``salt`` share no pages, nor do those with
+        different ``adapter``, the name of one that the engine was built with. ``retention``: how long the pages of
+        parts of it are worth keeping once they are cached.
+        """
         request_id = request_id if request_id is not None else str(self._num_added)
         if request_id in self._live:
             raise InvalidRequest(f"a request named {request_id} is running already; choose another id")
@@ -115,42 +179,58 @@ class Engine:
             raise InvalidRequest(
                 f"request {request_id} has stop strings, but this model has no tokenizer; use stop_token_ids"
             )
+        self.grammars.check(params)
         seed = params.seed if params.seed is not None else (self.seed << 32) + self._num_added
-        request = Request(request_id, prompt_ids, params, priority=priority, salt=salt, seed=seed)
+        request = Request(
+            request_id,
+            prompt_ids,
+            params,
+            priority=priority,
+            salt=self._salt(request_id, salt, adapter),
+            seed=seed,
+            retention=tuple(retention),
+            adapter=adapter,
+        )
         self.scheduler.add(request)
         self._num_added += 1
         text = prompt if isinstance(prompt, str) else None
-        self._live[request_id] = _Live(request, text, RequestMetrics(time.perf_counter()))
+        beams = BeamSearch(request, self.scheduler, self.config.eos_token_ids) if params.beam_width else None
+        self._live[request_id] = Live(request, text, self.tokenizer, RequestMetrics(time.perf_counter()), beams)
         return request_id
 
     def step(self) -> list[RequestOutput]:
         """One pass through the model. Returns the requests that got tokens or ended, as they stand now.
 
-        A step that fails raises StepFailed: its sequences end with finish_reason "error", the others run on. So they do
-        after an interrupt (Ctrl-C), which is passed on as it is.
+        What goes wrong with the tokens of one request ends that request alone, with finish_reason "error". A step that
+        fails as a whole raises StepFailed: the requests in it end so, the others run on. So they do after an interrupt
+        (Ctrl-C), which is passed on as it is.
         """
         if not self.has_work:
             return []
         plan = self.scheduler.schedule()
         try:
-            sampled = self.sampler(self.runner.run(plan), [row.sequence for row in plan.samples])
+            logits = self.runner.run(plan)
+            sampled = self.sampler(logits, plan.samples)
         except BaseException as error:
             failed = dict.fromkeys(sequence.request.id for sequence in self.scheduler.abandon(plan))
+            message = f"step {plan.step} failed, and with it requests {', '.join(failed)}: {error}"
+            for request_id in failed:
+                self._fail(self._live[request_id], message)
             outputs = [self._output(request_id) for request_id in failed]
             if not isinstance(error, Exception):
                 raise
-            message = f"step {plan.step} failed, and with it requests {', '.join(failed)}: {error}"
             raise StepFailed(message, outputs) from error
-        self.scheduler.commit(plan, [choice.token for choice in sampled])
-        now = time.perf_counter()
-        touched: dict[str, None] = {}  # requests in order; one that was aborted while the step ran is not among them
-        for row, choice in zip(plan.samples, sampled, strict=True):
-            if self.is_running(row.sequence.request.id):
-                self._take(row.sequence, choice, now)
-                touched[row.sequence.request.id] = None
-        for listener in self.listeners:
-            listener(plan)
-        return [self._output(request_id) for request_id in touched]
+        tokens = [[] if isinstance(one, Exception) else [choice.token for choice in one] for one in sampled]
+        self.scheduler.commit(plan, tokens)
+        touched = self._take_all(plan, logits, sampled, tokens)
+        outputs = [self._output(request_id) for request_id in touched]
+        for listener in tuple(self.listeners):
+            try:
+                listener(plan)
+            except Exception as error:  # what was computed is not lost for somebody who only looks on
+                self.listeners.remove(listener)
+                warnings.warn(f"a listener failed and was dropped: {type(error).__name__}: {error}", stacklevel=2)
+        return outputs
 
     def abort(self, request_id: str) -> RequestOutput | None:
         """Withdraw a request; its pages come back at once. None if no such request is running."""
@@ -165,61 +245,72 @@ class Engine:
         """The request was accepted and has not ended."""
         return request_id in self._live
 
+    def pin(self, prompt: str | list[int], *, salt: Hashable = None) -> int:
+        """Hold the cached pages that ``prompt`` begins with until ``unpin`` is given the name that this returns.
+
+        Raises InvalidRequest when somebody who was accepted could not finish beside them, and OutOfPages when they are
+        in host memory and there is no room for them.
+        """
+        name = -2 - self._num_pins  # sequences count up from 0
+        self.scheduler.pin(name, self._encode(prompt), salt)
+        self._num_pins += 1
+        return name
+
+    def unpin(self, name: int) -> None:
+        self.manager.release(name)
+
     def check(self) -> None:
         """Prove the memory invariants now; raises InvariantViolation."""
         self.manager.check()
 
-    # A token, a request
+    # What a step has brought
 
-    def _take(self, sequence: Sequence, choice: Sampled, now: float) -> None:
-        live, params = self._live[sequence.request.id], sequence.request.params
-        metrics = live.metrics
-        metrics.first_token = metrics.first_token if metrics.first_token is not None else now
-        metrics.last_token = now
-        metrics.num_output = max(metrics.num_output, sequence.num_output)
-        if choice.logprobs is not None:
-            live.logprobs.setdefault(sequence.index, []).append(choice.logprobs)
-        if self.tokenizer is None:
-            return
-        text = live.texts.get(sequence.index)
-        if text is None:
-            text = live.texts[sequence.index] = OutputText(self.tokenizer, params.stop)
-        if sequence.finish_reason is not FinishReason.STOP:  # a token that stops is not part of the text
-            stop = text.push(choice.token, may_stop=sequence.num_output >= params.min_tokens)
-            if stop is not None:
-                self.scheduler.finish(sequence, FinishReason.STOP)
-                sequence.finish_reason, sequence.stop_reason = FinishReason.STOP, stop
+    def _take_all(
+        self, plan: StepPlan, logits: Tensor, sampled: list[list[Sampled] | Exception], tokens: list[list[int]]
+    ) -> list[str]:
+        """Give each request what is its own. Returns those that got something, in order.
+
+        ``tokens``: what the scheduler took, which ends where a sequence does.
+        """
+        now = time.perf_counter()
+        touched: dict[str, Live] = {}
+        row_number = 0
+        for row, choices, taken in zip(plan.samples, sampled, tokens, strict=True):
+            first_row, row_number = row_number, row_number + 1 + len(row.drafts)
+            live = self._live.get(row.sequence.request.id)
+            if live is None or live.error is not None:  # aborted while the step ran, or failed at another row
+                continue
+            touched[live.request.id] = live
+            try:
+                if isinstance(choices, Exception):
+                    raise choices
+                if live.beams is not None:
+                    live.beams.observe(row.sequence, logits[first_row])
+                else:
+                    stop = live.take(row.sequence, choices[: len(taken)])
+                    if stop is not None:
+                        self.scheduler.finish(row.sequence, FinishReason.STOP)
+                        row.sequence.finish_reason, row.sequence.stop_reason = FinishReason.STOP, stop
+            except Exception as error:
+                self._fail(live, f"{type(error).__name__}: {error}")
+        for live in touched.values():
+            if live.error is None:
+                if live.beams is not None:
+                    live.beams.advance()
+                live.metrics.note(now, max(sequence.num_output for sequence in live.request.sequences))
+        return list(touched)
+
+    def _fail(self, live: Live, error: str) -> None:
+        """One request ends with an error; nobody else notices."""
+        live.error = error
+        for sequence in live.request.sequences:
+            self.scheduler.finish(sequence, FinishReason.ERROR)
 
     def _output(self, request_id: str) -> RequestOutput:
         live = self._live[request_id]
-        request = live.request
-        if request.finished:
+        if live.request.finished:
             del self._live[request_id]
-        return RequestOutput(
-            request_id=request_id,
-            prompt=live.prompt,
-            prompt_token_ids=request.prompt_ids,
-            outputs=[self._completion(live, sequence) for sequence in request.sequences],
-            finished=request.finished,
-            num_cached_tokens=request.sequences[0].num_cached,
-            num_preemptions=sum(sequence.num_preemptions for sequence in request.sequences),
-            metrics=live.metrics,
-        )
-
-    def _completion(self, live: _Live, sequence: Sequence) -> CompletionOutput:
-        text, token_ids = live.texts.get(sequence.index), sequence.output_ids
-        if text is not None and sequence.finish_reason is not None:
-            stopped_by_token = sequence.finish_reason is FinishReason.STOP and not isinstance(sequence.stop_reason, str)
-            text.finish(token_ids[:-1] if stopped_by_token else token_ids)
-        logprobs = live.logprobs.get(sequence.index, []) if live.request.params.logprobs is not None else None
-        return CompletionOutput(
-            index=sequence.index,
-            text="" if text is None else text.text,
-            token_ids=token_ids,
-            logprobs=None if logprobs is None else list(logprobs),
-            finish_reason=sequence.finish_reason,
-            stop_reason=sequence.stop_reason,
-        )
+        return live.output()
 
     def _encode(self, prompt: str | list[int]) -> list[int]:
         if not isinstance(prompt, str):
@@ -227,6 +318,17 @@ class Engine:
         if self.tokenizer is None:
             raise InvalidRequest("the prompt is text, but this model has no tokenizer; give it a list of token ids")
         return self.tokenizer.encode(prompt)
+
+    def _salt(self, request_id: str, salt: Hashable, adapter: str | None) -> Hashable:
+        """Keys and values under an adapter are other keys and values: its name is part of the salt."""
+        if adapter is None:
+            return salt
+        if adapter not in self.adapters:
+            raise InvalidRequest(
+                f"request {request_id} asks for adapter {adapter!r}; this engine has "
+                f"{', '.join(map(repr, self.adapters)) or 'none'}: name it in Engine(adapters={{name: folder}})"
+            )
+        return AdapterSalt(adapter, salt)
 
     def _refuse_unknown_tokens(self, request_id: str, tokens: list[int]) -> None:
         unknown = [token for token in tokens if not 0 <= token < self.config.vocab_size]
@@ -239,8 +341,4 @@ class Engine:
 def _prefix_cache(choice: str | PrefixCache | None, page_size: int) -> PrefixCache | None:
     if not isinstance(choice, str):
         return choice
-    if choice == "none":
-        return None
-    if choice == "hash":
-        return HashPrefixCache(page_size)
-    raise InvalidConfig(f"prefix_cache={choice!r} was asked for; there are 'none', 'hash' and objects of your own")
+    return chosen("prefix_cache", choice, PREFIX_CACHES)(page_size)

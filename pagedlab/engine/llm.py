@@ -59,24 +59,22 @@ class LLM:
         prompts: Prompt | Sequence[Prompt],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
+        adapter: str | Sequence[str | None] | None = None,
         progress: bool = True,
     ) -> list[RequestOutput]:
         """Serve all prompts together; outputs come in the prompts' order.
 
-        ``sampling_params``: one for all prompts, or one for each. If a prompt can never be served, InvalidRequest is
-        raised and none of them is.
+        ``sampling_params`` and ``adapter`` (the name of a LoRA adapter): one for all prompts, or one for each. If a
+        prompt can never be served, InvalidRequest is raised and none of them is.
         """
         batch = _as_batch(prompts)
-        params = sampling_params if isinstance(sampling_params, Sequence) else [sampling_params] * len(batch)
-        if len(params) != len(batch):
-            raise InvalidRequest(
-                f"{len(batch)} prompts came with {len(params)} sampling_params; give one, or one for each"
-            )
+        params: Sequence[SamplingParams | None] = _one_for_each("sampling_params", sampling_params, len(batch))
+        adapters: Sequence[str | None] = _one_for_each("adapter", adapter, len(batch))
         ids: list[str] = []
         finished: list[RequestOutput] = []
         try:
-            for prompt, wish in zip(batch, params, strict=True):
-                ids.append(self._add(prompt, wish))
+            for prompt, wish, name in zip(batch, params, adapters, strict=True):
+                ids.append(self._add(prompt, wish, adapter=name))
             with progress_bar("Generating", len(batch), show=progress) as advance:
                 for request_id in ids:
                     finished.append(self._wait_for(request_id, advance))
@@ -101,8 +99,10 @@ class LLM:
 
     def stream(self, prompt: Prompt, sampling_params: SamplingParams | None = None) -> Iterator[StreamPiece]:
         """Yield the output as it comes. Leaving the loop early withdraws the request and frees its pages."""
-        if sampling_params is not None and sampling_params.n != 1:
-            raise InvalidRequest(f"n={sampling_params.n} was asked for; a stream carries one sequence: use generate")
+        wish = sampling_params or SamplingParams()
+        if wish.n != 1 or wish.beam_width:
+            asked = f"beam_width={wish.beam_width}" if wish.beam_width else f"n={wish.n}"
+            raise InvalidRequest(f"{asked} was asked for; a stream carries one sequence: use generate")
         return self._stream(self._add(prompt, sampling_params))
 
     def _stream(self, request_id: str) -> Iterator[StreamPiece]:
@@ -119,8 +119,8 @@ class LLM:
 
     # Several callers may step one engine by turns (two streams, say): each finds its outputs in its own box.
 
-    def _add(self, prompt: Prompt, params: SamplingParams | None) -> str:
-        request_id = self.engine.add_request(prompt, params)
+    def _add(self, prompt: Prompt, params: SamplingParams | None, **others: Any) -> str:
+        request_id = self.engine.add_request(prompt, params, **others)
         self._boxes[request_id] = None
         return request_id
 
@@ -171,6 +171,14 @@ class LLM:
     def __repr__(self) -> str:
         manager = self.engine.manager
         return f"LLM({self.name!r}, {manager.pool.num_pages} pages × {manager.page_size} tokens)"
+
+
+def _one_for_each(what: str, given: Any, count: int) -> Sequence[Any]:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        return [given] * count
+    if len(given) != count:
+        raise InvalidRequest(f"{count} prompts came with {len(given)} {what}; give one, or one for each")
+    return given
 
 
 def _as_batch(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:

@@ -16,6 +16,11 @@ class RequestMetrics:
     last_token: float | None = None
     num_output: int = 0  #: tokens of its longest sequence
 
+    def note(self, now: float, num_output: int) -> None:
+        """Tokens have come; the longest sequence has ``num_output`` now."""
+        self.first_token = now if self.first_token is None else self.first_token
+        self.last_token, self.num_output = now, max(self.num_output, num_output)
+
     @property
     def ttft(self) -> float | None:
         """Time to first token, seconds: waiting and prefill."""
@@ -42,12 +47,7 @@ class CompletionOutput:
     logprobs: list[dict[int, float]] | None  #: for each output token: token id -> log probability
     finish_reason: FinishReason | None
     stop_reason: int | str | None  #: the stop id or stop string that ended it
-
-    @property
-    def cumulative_logprob(self) -> float | None:
-        if self.logprobs is None:
-            return None
-        return sum(entry[token] for token, entry in zip(self.token_ids, self.logprobs, strict=True))
+    cumulative_logprob: float | None = None  #: of a beam, or where logprobs were asked for
 
 
 @dataclass
@@ -60,3 +60,4 @@ class RequestOutput:
     num_cached_tokens: int  #: prompt tokens whose pages were found in the prefix cache
     num_preemptions: int
     metrics: RequestMetrics
+    error: str | None = None  #: what went wrong, where a finish_reason is "error"

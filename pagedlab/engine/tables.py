@@ -1,8 +1,6 @@
-"""TableMirror: the page tables of running sequences as rows of one tensor, updated by what changed."""
+"""TableMirror: the page tables of a step's sequences as rows of one tensor, updated by what changed."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,61 +8,61 @@ from torch import Tensor
 from pagedlab.memory.table import PageTable
 
 
-@dataclass(slots=True)
-class _Row:
-    index: int
-    table: PageTable
-    length: int = 0  #: leading entries that are mirrored
-    last: int = -1  #: the last of them
-
-
 class TableMirror:
-    """A sequence's row costs what its table grew by, not what it holds: long contexts stay cheap.
+    """A step costs what its tables grew by, not what they hold: long contexts stay cheap.
 
-    A table grows at its end, and copy-on-write replaces nothing but its last entry, so only the entries from the
-    last mirrored one on can be stale. A sequence that was preempted comes back with a new table, and a new row.
+    A table knows from where on it has changed since it was last mirrored (``dirty``). Rows stand in the step's own
+    order; when that changes, because somebody came or left, they are put in order anew.
     """
 
-    def __init__(self) -> None:
-        self._rows: dict[int, _Row] = {}
-        self._tensor = torch.zeros((8, 8), dtype=torch.int32)
-        self._spare = list(range(8))
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._tables: list[PageTable] = []
+        self._tensor = torch.zeros((0, 0), dtype=torch.int32, device=device)
 
-    def batch(self, tables: dict[int, PageTable]) -> Tensor:
-        """``[B, max_pages]`` int32, a row for each table, in order; entries past a table's end are undefined."""
-        self._drop_rows_not_in(tables)
-        width = max(map(len, tables.values()))
+    def batch(self, tables: list[PageTable]) -> Tensor:
+        """``[B, max_pages]`` int32, a row for each table, in order; entries past a table's end are undefined.
+
+        The tensor is the mirror's own: it holds until the next call.
+        """
+        width = max(len(table.pages) for table in tables)
+        if tables != self._tables:
+            self._arrange(tables)
         if width > self._tensor.shape[1]:
-            self._tensor = _grown(self._tensor, 1, width)
-        rows = [self._update(sequence, table) for sequence, table in tables.items()]
-        return self._tensor[rows, :width]
+            self._tensor = _widened(self._tensor, width)
+        self._write_changes(tables)
+        return self._tensor[:, :width]
 
-    def _update(self, sequence: int, table: PageTable) -> int:
-        row = self._rows.get(sequence)
-        if row is None or row.table is not table:
-            row = self._rows[sequence] = _Row(row.index if row else self._new_index(), table)
-        if row.length != len(table) or row.last != table.pages[-1]:
-            start = max(0, row.length - 1)
-            self._tensor[row.index, start : len(table)] = torch.tensor(table.pages[start:], dtype=torch.int32)
-            row.length, row.last = len(table), table.pages[-1]
-        return row.index
+    def _arrange(self, tables: list[PageTable]) -> None:
+        row_of = {table: row for row, table in enumerate(self._tables)}
+        arranged = self._tensor.new_zeros(len(tables), self._tensor.shape[1])
+        stay = [(row, row_of[table]) for row, table in enumerate(tables) if table in row_of]
+        if stay:
+            new, old = torch.tensor(stay, device=self._tensor.device).T
+            arranged[new] = self._tensor[old]
+        for table in tables:
+            if table not in row_of:
+                table.dirty = 0  # it may have been mirrored before, in a row that is another's by now
+        self._tables, self._tensor = list(tables), arranged
 
-    def _new_index(self) -> int:
-        if not self._spare:
-            rows = self._tensor.shape[0]
-            self._tensor = _grown(self._tensor, 0, rows + 1)
-            self._spare = list(range(rows, self._tensor.shape[0]))
-        return self._spare.pop()
+    def _write_changes(self, tables: list[PageTable]) -> None:
+        rows: list[int] = []
+        columns: list[int] = []
+        pages: list[int] = []
+        for row, table in enumerate(tables):
+            start, stop = table.dirty, len(table.pages)
+            if start < stop:
+                rows += [row] * (stop - start)
+                columns += range(start, stop)
+                pages += table.pages[start:]
+                table.dirty = stop
+        if pages:
+            row_ids, column_ids, entries = torch.tensor((rows, columns, pages), device=self._tensor.device)
+            self._tensor[row_ids, column_ids] = entries.int()
 
-    def _drop_rows_not_in(self, tables: dict[int, PageTable]) -> None:
-        for sequence in [s for s in self._rows if s not in tables]:
-            self._spare.append(self._rows.pop(sequence).index)
 
-
-def _grown(tensor: Tensor, dim: int, at_least: int) -> Tensor:
-    """A copy with ``dim`` at least doubled, so that growing is paid for once in a while."""
-    shape = list(tensor.shape)
-    shape[dim] = max(at_least, 2 * shape[dim])
-    grown = tensor.new_zeros(shape)
-    grown[: tensor.shape[0], : tensor.shape[1]] = tensor
-    return grown
+def _widened(tensor: Tensor, width: int) -> Tensor:
+    """A copy with at least twice the columns, so that growing is paid for once in a while."""
+    rows, columns = tensor.shape
+    widened = tensor.new_zeros(rows, max(width, 2 * columns))
+    widened[:, :columns] = tensor
+    return widened

@@ -83,7 +83,8 @@ def test_a_second_run_hits_the_first_ones_pages_and_says_the_same(
 
 def test_freed_memory_is_never_read(tiny_model: LoadedModel, expected: list[list[int]]) -> None:
     llm = LLM(tiny_model, page_size=4, num_pages=40)
-    llm.engine.kv.storage.fill_(torch.nan)
+    for layer in llm.engine.kv.layers:
+        layer.fill_(torch.nan)
     assert token_ids(llm.generate(some_prompts(), GREEDY)) == expected
 
 
@@ -290,11 +291,11 @@ def test_a_request_aborted_while_its_step_runs_gets_no_token_and_harms_nobody(
     assert_nothing_is_left(llm)
 
 
-def test_your_own_pool_cache_policy_and_attention_serve_the_model(
+def test_your_own_pool_cache_order_and_attention_serve_the_model(
     tiny_model: LoadedModel, expected: list[list[int]]
 ) -> None:
     from pagedlab.memory.pool import PagePool
-    from pagedlab.scheduling.policy import Priority
+    from pagedlab.scheduling.order import Priority
     from pagedlab_kernels.reference import gather_attention
 
     calls = 0
@@ -312,7 +313,7 @@ def test_your_own_pool_cache_policy_and_attention_serve_the_model(
         page_size=4,
         pool=MyPool(100),
         prefix_cache=HashPrefixCache(4),
-        policy=Priority(),
+        order=Priority(),
         attention=attention,
     )
     assert token_ids(llm.generate(some_prompts(), GREEDY)) == expected
@@ -321,7 +322,22 @@ def test_your_own_pool_cache_policy_and_attention_serve_the_model(
 
 @pytest.mark.parametrize(
     "knobs",
-    [{"page_size": 0}, {"num_pages": 0}, {"prefix_cache": "tree"}, {"max_context": 10**9}, {"num_pages": 10**9}],
+    [
+        {"page_size": 0},
+        {"num_pages": 0},
+        {"num_host_pages": -1},
+        {"max_context": 10**9},
+        {"num_pages": 10**9},
+        {"prefix_cache": "tree"},
+        {"eviction": "newest"},
+        {"preemption": "pause"},
+        {"preemption": "swap"},  # without host memory to swap to
+        {"order": "loudest"},
+        {"admission": "everyone"},
+        {"victim": "me"},
+        {"drafter": "oracle"},
+        {"kv_dtype": "int3"},
+    ],
 )
 def test_an_engine_that_cannot_be_built_says_which_setting_to_change(
     tiny_model: LoadedModel, knobs: dict[str, object]

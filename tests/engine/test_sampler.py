@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagedlab.engine.sampler import Sampler, choose, uniform
-from pagedlab.errors import InvalidRequest
+from pagedlab.engine.sampler import Sampled, Sampler, choose, uniform
+from pagedlab.errors import SamplingFailed
+from pagedlab.scheduling.plan import SampleRow
 from pagedlab.scheduling.request import Request, Sequence
 from pagedlab.scheduling.sampling import SamplingParams
 
@@ -24,8 +25,20 @@ def a_sequence(params: SamplingParams, prompt: list[int], output: list[int], see
     return sequence
 
 
+def sample_rows(
+    logits: torch.Tensor, sequences: list[Sequence], eos: tuple[int, ...] = ()
+) -> list[list[Sampled] | Exception]:
+    return Sampler(eos)(logits, [SampleRow(i, sequence) for i, sequence in enumerate(sequences)])
+
+
+def only(result: list[Sampled] | Exception) -> Sampled:
+    assert not isinstance(result, Exception), result
+    (choice,) = result
+    return choice
+
+
 def sample(logits: list[float], sequence: Sequence, eos: tuple[int, ...] = ()) -> int:
-    return Sampler(eos)(torch.tensor([logits]), [sequence])[0].token
+    return only(sample_rows(torch.tensor([logits]), [sequence], eos)[0]).token
 
 
 def allowed_tokens(logits: list[float], params: SamplingParams) -> set[int]:
@@ -65,6 +78,18 @@ def test_a_sampled_token_passes_min_p_top_k_and_top_p(
     assert choose(torch.tensor(logits, dtype=torch.float64), params, u) in allowed_tokens(logits, params)
 
 
+@pytest.mark.parametrize("scale", [0.1, 1.0, 4.0])
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 0.5), (0, 0.95), (7, 1.0), (2000, 0.9)])
+def test_top_k_and_top_p_keep_their_rules_in_a_large_vocabulary(scale: float, top_k: int, top_p: float) -> None:
+    logits = torch.randn(4000, generator=torch.Generator().manual_seed(1)).double() * scale
+    params = SamplingParams(top_k=top_k, top_p=top_p)
+    allowed = allowed_tokens(logits.tolist(), params)
+    drawn = {choose(logits, params, i / 2000) for i in range(2000)}
+    assert drawn <= allowed
+    rank = {token: place for place, token in enumerate(logits.argsort(descending=True).tolist())}
+    assert max(map(rank.__getitem__, drawn)) > 0.5 * len(allowed)
+
+
 def test_tokens_are_drawn_as_often_as_their_probability_says() -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
     draws = [choose(logits, SamplingParams(), uniform(7, 0, position)) for position in range(20_000)]
@@ -91,8 +116,8 @@ def test_a_token_does_not_depend_on_the_rows_beside_it() -> None:
     torch.manual_seed(0)
     rows = torch.randn(4, 50)
     sequences = [a_sequence(SamplingParams(top_p=0.9), [1, 2], [3] * i, seed=i) for i in range(4)]
-    together = Sampler()(rows, sequences)
-    alone = [Sampler()(row[None], [sequence])[0] for row, sequence in zip(rows, sequences, strict=True)]
+    together = sample_rows(rows, sequences)
+    alone = [sample_rows(row[None], [sequence])[0] for row, sequence in zip(rows, sequences, strict=True)]
     assert together == alone
 
 
@@ -127,7 +152,7 @@ def test_min_tokens_without_any_end_token_changes_nothing() -> None:
 def test_logprobs_are_the_models_own_and_hold_the_chosen_token() -> None:
     logits = torch.tensor([[1.0, 2.0, 0.5]])
     params = SamplingParams(temperature=0, logit_bias={2: 5.0}, logprobs=1)
-    choice = Sampler()(logits, [a_sequence(params, [1], [])])[0]
+    choice = only(sample_rows(logits, [a_sequence(params, [1], [])])[0])
     assert choice.token == 2
     assert choice.logprobs is not None
     assert list(choice.logprobs) == [2, 1]
@@ -135,25 +160,132 @@ def test_logprobs_are_the_models_own_and_hold_the_chosen_token() -> None:
     assert choice.logprobs == pytest.approx({2: expected[2].item(), 1: expected[1].item()})
 
 
+# Drafts
+
+VOCAB = 12
+
+
+def plainly(rows: torch.Tensor, params: SamplingParams, drafts: list[int], seed: int) -> list[Sampled]:
+    """A token at a time, from a sequence that grows, as long as it grows by the drafts."""
+    tokens: list[int] = []
+    choices = []
+    for row, draft in zip(rows, [*drafts, None], strict=True):
+        choices.append(only(sample_rows(row[None], [a_sequence(params, [1, 2], [3, *tokens], seed)], eos=(0,))[0]))
+        tokens.append(choices[-1].token)
+        if tokens[-1] != draft:
+            break
+    return choices
+
+
+def ban_what_came_last(output_ids: list[int], logits: torch.Tensor) -> torch.Tensor:
+    logits[output_ids[-1]] = -torch.inf
+    return logits
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    right=st.integers(0, 4),
+    wrong=st.lists(st.integers(0, VOCAB - 1), max_size=3),
+    params=st.builds(
+        SamplingParams,
+        temperature=st.sampled_from([0.0, 0.7, 2.0]),
+        top_p=st.sampled_from([1.0, 0.8]),
+        min_tokens=st.sampled_from([0, 3]),
+        repetition_penalty=st.sampled_from([1.0, 1.8]),
+        frequency_penalty=st.sampled_from([0.0, 0.9]),
+        logit_bias=st.sampled_from([None, {4: 2.0}]),
+        logits_processors=st.sampled_from([(), (ban_what_came_last,)]),
+        logprobs=st.sampled_from([None, 2]),
+    ),
+)
+def test_drafts_change_no_token(seed: int, right: int, wrong: list[int], params: SamplingParams) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    guesses: list[int] = []
+    rows = torch.randn(right + len(wrong) + 1, VOCAB, generator=generator) * 3
+    for row in rows[:right]:  # what will be sampled, as a perfect drafter would guess it
+        sequence = a_sequence(params, [1, 2], [3, *guesses], seed)
+        guesses.append(only(sample_rows(row[None], [sequence], eos=(0,))[0]).token)
+    drafts = [*guesses, *wrong]
+    row = SampleRow(0, a_sequence(params, [1, 2], [3], seed), tuple(drafts))
+    beside = SampleRow(1, a_sequence(SamplingParams(temperature=0), [1], []))
+    result, other = Sampler((0,))(torch.cat((rows, rows[:1])), [row, beside])
+    assert result == plainly(rows, params, drafts, seed)
+    assert len(result) > right
+    assert only(other).token == int(rows[0].argmax())
+
+
+def test_a_failure_after_an_accepted_draft_waits_until_it_is_sure() -> None:
+    params = SamplingParams(temperature=0)
+    rows = torch.tensor([[0.0, 1.0], [torch.nan, torch.nan], [1.0, 0.0]])
+    (result,) = Sampler()(rows, [SampleRow(0, a_sequence(params, [0], []), (1, 0))])
+    assert only(result).token == 1
+
+
+def test_beams_are_left_to_beam_search() -> None:
+    beam = a_sequence(SamplingParams(beam_width=2), [1], [])
+    assert sample_rows(torch.zeros(1, 4), [beam]) == [[]]
+
+
+# Failures
+
+
+def raise_zero_division(output_ids: list[int], logits: torch.Tensor) -> torch.Tensor:
+    raise ZeroDivisionError(f"after {output_ids}")
+
+
+def return_nothing(output_ids: list[int], logits: torch.Tensor) -> None:
+    logits[0] = 0.0
+
+
+BANNED = [-torch.inf] * 4
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize(
-    "wrong",
+    ("logits", "knobs", "error", "message"),
     [
-        {"n": 0},
-        {"max_tokens": 0},
-        {"max_tokens": 2, "min_tokens": 3},
-        {"temperature": -1.0},
-        {"temperature": math.nan},
-        {"top_k": -1},
-        {"top_p": 0.0},
-        {"top_p": 1.5},
-        {"min_p": 2.0},
-        {"repetition_penalty": 0.0},
-        {"presence_penalty": math.inf},
-        {"logit_bias": {3: math.nan}},
-        {"stop": ["ok", ""]},
-        {"logprobs": -1},
+        ([0.0] * 4, {"logits_processors": [raise_zero_division]}, ZeroDivisionError, r"after \[5\]"),
+        ([0.0] * 4, {"logits_processors": [return_nothing]}, SamplingFailed, "NoneType"),
+        ([0.0] * 4, {"logits_processors": [lambda ids, x: x[:2]]}, SamplingFailed, r"\[2\].*\[4\]"),
+        ([torch.nan] * 4, {}, SamplingFailed, "nan"),
+        ([1.0, torch.nan, 0.0, 0.0], {}, SamplingFailed, "nan"),
+        (BANNED, {}, SamplingFailed, "-inf"),
+        (BANNED, {"logit_bias": {1: 50.0}}, SamplingFailed, "-inf"),
+        ([-torch.inf, 2.0, -torch.inf, -torch.inf], {"min_tokens": 9, "stop_token_ids": [1]}, SamplingFailed, "-inf"),
+        ([0.0] * 4, {"regex": "a"}, SamplingFailed, "grammars"),
     ],
 )
-def test_an_impossible_wish_is_refused_by_name(wrong: dict[str, object]) -> None:
-    with pytest.raises(InvalidRequest, match=list(wrong)[-1]):
-        SamplingParams(**wrong)  # type: ignore[arg-type]
+def test_a_row_that_fails_harms_no_other(
+    logits: list[float], knobs: dict[str, object], error: type[Exception], message: str, temperature: float
+) -> None:
+    healthy = [a_sequence(SamplingParams(temperature=temperature), [1], [2], seed) for seed in (3, 4)]
+    rows = torch.tensor([[0.0, 1.0, 2.0, 0.5], logits, [2.0, 1.0, 0.0, 0.5]])
+    failing = a_sequence(SamplingParams(temperature=temperature, **knobs), [1], [5])  # type: ignore[arg-type]
+    before, result, after = sample_rows(rows, [healthy[0], failing, healthy[1]])
+    assert isinstance(result, error)
+    with pytest.raises(error, match=message):
+        raise result
+    assert [before, after] == sample_rows(rows[[0, 2]], healthy)
+
+
+def test_a_logits_processor_sees_the_output_and_changes_nothing_but_the_choice() -> None:
+    seen: list[list[int]] = []
+
+    def processor(output_ids: list[int], logits: torch.Tensor) -> torch.Tensor:
+        seen.append(list(output_ids))
+        output_ids.clear()  # a copy of its own
+        logits[:] = -torch.inf
+        logits[3] = 0.0
+        return logits
+
+    rows = torch.tensor([[9.0, 8.0, 7.0, 1.0]])
+    sequence = a_sequence(
+        SamplingParams(temperature=0, logits_processors=[processor, processor], logprobs=0), [1], [5, 6]
+    )
+    (result,) = sample_rows(rows, [sequence])
+    choice = only(result)
+    assert choice.token == 3
+    assert seen == [[5, 6], [5, 6]]
+    assert sequence.output_ids == [5, 6]
+    assert choice.logprobs == pytest.approx({3: rows[0].log_softmax(-1)[3].item()}), "the model's own logits"

@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from pagedlab import LLM, SamplingParams
+from pagedlab.engine.sampler import Sampled
 from pagedlab.models.catalog import LoadedModel
+from pagedlab.scheduling.plan import SampleRow
 
 NEW_TOKENS = 48
 GREEDY = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, ignore_eos=True)
@@ -67,10 +69,10 @@ def reference(smollm2: LoadedModel, transformers_smollm2: torch.nn.Module) -> Re
     seen: dict[tuple[int, int], torch.Tensor] = {}
     sampler = llm.engine.sampler
 
-    def recording(logits: torch.Tensor, sequences: list) -> list:  # type: ignore[type-arg]
-        for row, sequence in zip(logits, sequences, strict=True):
-            seen[int(sequence.request.id), sequence.num_output] = row.clone()
-        return sampler(logits, sequences)
+    def recording(logits: torch.Tensor, rows: list[SampleRow]) -> list[list[Sampled] | Exception]:
+        for row_logits, row in zip(logits, rows, strict=True):
+            seen[int(row.sequence.request.id), row.sequence.num_output] = row_logits.clone()
+        return sampler(logits, rows)
 
     llm.engine.sampler = recording  # type: ignore[assignment]
     tokens = [output.outputs[0].token_ids for output in llm.generate(list(ids), GREEDY)]

@@ -32,7 +32,12 @@ class MirrorMachine(RuleBasedStateMachine):
     @rule(name=names)
     def copy_on_write(self, name: int) -> None:
         if name in self.tables:
-            self.tables[name].pages[-1] = self.fresh()
+            self.tables[name].replace(len(self.tables[name]) - 1, self.fresh())
+
+    @rule(name=names, by=st.integers(1, 5))
+    def give_up_drafts(self, name: int, by: int) -> None:
+        for _ in range(min(by, len(self.tables.get(name, ())) - 1)):
+            self.tables[name].pop()
 
     @rule(name=names)
     def leave(self, name: int) -> None:
@@ -42,7 +47,7 @@ class MirrorMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def step_with_some_of_them(self, data: st.DataObject) -> None:
         chosen = data.draw(st.lists(st.sampled_from(sorted(self.tables)), min_size=1, unique=True))
-        batch = self.mirror.batch({name: self.tables[name] for name in chosen})
+        batch = self.mirror.batch([self.tables[name] for name in chosen])
         assert batch.shape == (len(chosen), max(len(self.tables[name]) for name in chosen))
         for row, name in zip(batch.tolist(), chosen, strict=True):
             pages = self.tables[name].pages
@@ -50,3 +55,11 @@ class MirrorMachine(RuleBasedStateMachine):
 
 
 TestMirror = MirrorMachine.TestCase
+
+
+def test_a_table_that_was_away_for_a_step_is_mirrored_anew() -> None:
+    mirror, stays, leaves = TableMirror(), PageTable(4, [1, 2]), PageTable(4, [3, 4])
+    mirror.batch([stays, leaves])
+    mirror.batch([stays])
+    mirror.batch([PageTable(4, [5, 6]), stays])  # takes the row that the other had
+    assert mirror.batch([leaves, stays]).tolist() == [[3, 4], [1, 2]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,14 @@ def test_every_make_target_that_is_named_exists() -> None:
         assert named <= rules, document
 
 
-def test_the_example_of_the_readme_runs(smollm2_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+def test_the_examples_of_the_readme_run(smollm2_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
     names: dict[str, Any] = {}
-    exec(example, names)
+    exec(first, names)
     assert [output.finished for output in names["outputs"]] == [True, True]
     assert "Paris" in capsys.readouterr().out
+    exec(second, {})
+    assert set(json.loads(capsys.readouterr().out)) == {"name", "people"}
 
 
 def test_the_changelog_knows_this_version() -> None:

@@ -1,0 +1,128 @@
+"""The benches run, and what they leave behind has the shape that they promise. How fast they are, no test says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import soak
+from bench.control_plane_load import GROW, MATCH
+from bench.control_plane_report import Report, Setting
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "bench" / "results"
+
+
+def run(module: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def check(report: Report) -> None:
+    assert {"subject", "version", "python", "processor", "quick", "calibration_microseconds"} <= report.about.keys()
+    assert report.figures
+    for figure in report.figures:
+        assert figure.setting, figure
+        assert figure.rounds >= 2
+        assert figure.microseconds.keys() == figure.calibrations.keys() != set()
+        assert all(value > 0 for value in (*figure.microseconds.values(), *figure.calibrations.values())), figure
+
+
+def parts(report: Report) -> dict[str, set[str]]:
+    """Series -> what was timed in it."""
+    return {figure.series: set(figure.microseconds) for figure in report.figures}
+
+
+def test_the_control_plane_is_measured_and_the_report_reads_back(tmp_path: Path) -> None:
+    done = run("bench.control_plane", "--quick", "--json", str(tmp_path / "report.json"))
+    assert done.returncode == 0, done.stderr
+    report = Report.load(tmp_path / "report.json")
+    check(report)
+    for series, timed in parts(report).items():
+        assert series in done.stdout
+        if series.startswith("decode"):
+            assert timed == {"schedule", "tables", "commit", "total"}
+    report.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "report.json").read_bytes()
+
+
+def test_without_vllm_its_bench_says_what_is_missing() -> None:
+    if find_spec("vllm"):
+        pytest.skip("vLLM is installed")
+    done = run("bench.control_plane_vllm", "--quick")
+    assert done.returncode == 1
+    assert "needs vLLM" in done.stderr
+
+
+def test_a_report_with_a_field_that_no_figure_has_is_refused(tmp_path: Path) -> None:
+    figure = {"series": "s", "per": "p", "setting": {}, "rounds": 2, "microseconds": {}, "calibrations": {}, "more": 1}
+    (tmp_path / "bad.json").write_text(json.dumps({"about": {}, "figures": [figure]}))
+    with pytest.raises(TypeError, match="more"):
+        Report.load(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("name", ["control_plane", "control_plane_vllm"])
+def test_the_results_that_are_kept_are_those_of_a_whole_run(name: str) -> None:
+    report = Report.load(RESULTS / f"{name}.json")
+    check(report)
+    assert report.about["quick"] is False
+    assert {figure.setting["sequences"] for figure in report.figures if figure.series == GROW} == {1, 64, 512, 4096}
+
+
+def test_both_engines_were_measured_under_the_same_settings_and_part_by_part() -> None:
+    ours, theirs = (Report.load(RESULTS / f"{name}.json") for name in ("control_plane", "control_plane_vllm"))
+
+    def measured(report: Report) -> list[tuple[str, Setting, set[str]]]:
+        figures = [f for f in report.figures if f.series in (GROW, MATCH) and f.setting.get("prefix_cache") != "radix"]
+        return [(figure.series, figure.setting, set(figure.microseconds)) for figure in figures]
+
+    assert measured(ours) == measured(theirs)
+
+
+def soaked(report: dict[str, Any]) -> None:
+    assert report.keys() == {"about", "minutes", "end", "verdict"}
+    assert report["verdict"].keys() == {"ok", "failure", "megabytes_per_hour", "left"}
+    for minute in (*report["minutes"], report["end"]):
+        soak.Minute(**minute)
+
+
+def test_a_soak_of_seconds_serves_random_load_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    done = run("bench.soak", "--minutes", "0.05", "--every", "1", "--json", str(tmp_path / "soak.json"))
+    assert '"failure": null' in done.stdout, done.stdout + done.stderr
+    report = json.loads((tmp_path / "soak.json").read_text(encoding="utf-8"))
+    soaked(report)
+    assert report["verdict"]["failure"] is None
+    assert report["verdict"]["left"] == {}
+    end = report["end"]
+    assert end["counts"]["ended"] > 0 and end["counts"]["checks"] > 0
+    assert (end["used"], end["cached"], end["free"]) == (0, 0, report["about"]["num_pages"])
+
+
+def test_a_soak_that_sees_memory_grow_or_requests_left_says_no() -> None:
+    def at(second: float, megabytes: float, objects: dict[str, int]) -> soak.Minute:
+        return soak.Minute(second, 0, megabytes, objects, 0, 0, 0, 0, 0, 0, 0, 0, {})
+
+    flat = [at(60.0 * minute, 300, {}) for minute in range(60)]
+    growing = [at(60.0 * minute, 300 + minute, {}) for minute in range(60)]
+    assert soak.verdict(flat, at(3600, 300, {"PageTable": 3}), None)["ok"]
+    assert not soak.verdict(growing, at(3600, 360, {}), None)["ok"]
+    assert soak.verdict(growing, at(3600, 360, {}), None)["megabytes_per_hour"] == 60
+    assert soak.verdict(flat, at(3600, 300, {"Sequence": 1}), None)["left"] == {"Sequence": 1}
+    assert not soak.verdict(flat, at(3600, 300, {"Sequence": 1}), None)["ok"]
+    assert not soak.verdict(flat, at(3600, 300, {}), "step 3: pages leaked")["ok"]
+
+
+def test_the_hour_that_is_kept_was_flat_and_right() -> None:
+    path = RESULTS / "soak.json"
+    if not path.exists():
+        pytest.skip("no hour was kept yet")
+    report = json.loads(path.read_text(encoding="utf-8"))
+    soaked(report)
+    assert report["verdict"]["ok"]
+    assert report["about"]["minutes"] >= 60
