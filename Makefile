@@ -9,13 +9,14 @@ LAB ?=
 export TORCH_CPU_INDEX
 IN_VENV := .venv/bin/python -m
 
-.PHONY: help setup model lab demo doctor test soak notebooks pictures clean
+.PHONY: help setup model lab demo doctor test mutants soak notebooks pictures clean
 
 help:
 	@echo "make lab        open the course in JupyterLab"
 	@echo "make demo       watch a real model serve 24 requests from a page pool"
 	@echo "make test       everything that CI runs"
-	@echo "make soak       millions of random operations on memory and scheduler, each proved right"
+	@echo "make mutants    faults planted in memory and scheduling, and whether the tests notice each"
+	@echo "make soak       millions of random operations on memory, scheduler and engine, each proved right"
 	@echo "make doctor     what works on this machine, and what to do where something does not"
 	@echo "make notebooks  run the notebooks' sources and write their outputs"
 	@echo "make pictures   draw the pictures of the README again"
@@ -48,9 +49,13 @@ test: model
 	$(IN_VENV) pytest --nbval --nbval-current-env notebooks
 	OMP_NUM_THREADS=1 $(IN_VENV) pytest -n 2 --dist loadfile tests
 
+mutants: setup
+	$(IN_VENV) tests.mutation
+
 soak: setup
 	$(IN_VENV) tests.memory.machine
 	$(IN_VENV) tests.scheduling.machine
+	$(IN_VENV) tests.engine.workload
 
 notebooks: model
 	$(IN_VENV) tools.notebooks

@@ -405,14 +405,15 @@ print("references:", {page: manager.pool.refcount(page) for page in (0, 1)})
 # B's next token belongs in slot 2 of page 1. But A reads that page too, and will write there itself. So B gets a copy, made before the token is written.
 
 # %%
-copy = manager.extend(B, 7)
-print(copy)
+manager.extend(B, 7)
+print("to be copied before the step computes:", manager.take_copies())
 print("A:", manager.table(A).pages, "· B:", manager.table(B).pages)
 print("references:", {page: manager.pool.refcount(page) for page in (0, 1, 2)})
-print("A writes its own next token; copy needed:", manager.extend(A, 7))
+manager.extend(A, 7)
+print("A writes its own next token; to be copied:", manager.take_copies())
 
 # %% [markdown]
-# And A? Page 1 is its own again, so it writes in place: `extend` returned `None`, nothing to copy.
+# And A? Page 1 is its own again, so it writes in place: nothing to copy.
 
 # %% jupyter={"source_hidden": true}
 figure, axes = new_figure(8, 3.0)
@@ -474,7 +475,8 @@ else:
     family = CacheManager(num_pages=10, page_size=4)
     family.admit(0, [0] * parent_length)
     family.fork(0, 1)
-    assert 5 <= parent_length <= 12 and family.extend(1, parent_length + 1) is None, (
+    family.extend(1, parent_length + 1)
+    assert 5 <= parent_length <= 12 and not family.take_copies(), (
         "it copied: the last page was not full"
     )
     print("right")
