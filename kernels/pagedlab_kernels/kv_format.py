@@ -19,8 +19,7 @@ smallest number, and rises by ``scale``. So a vector whose numbers are all equal
 bits of exponent, 3 of mantissa, at most 448 (Micikevicius et al., arXiv:2209.05433). vLLM and SGLang give it one scale
 for a whole tensor, 1 unless somebody calibrated it, which cuts off at 448 and loses what is below 2^-10; a scale for
 each vector costs 4 bytes and needs no calibration. Scales and zeros are float32: no vector is too large for them.
-
-Arithmetic is made in float32, whatever the format. A number that is not finite makes its whole vector NaN.
+A number that is not finite makes its whole vector NaN in these three.
 """
 
 from __future__ import annotations
@@ -144,6 +143,7 @@ def quantize(x: Tensor, kv_dtype: str) -> tuple[Tensor, ...]:
     x = x.float()
     if kv_dtype == "fp8":
         scales = x.abs().amax(-1) / _LARGEST_FP8
+        # Not every torch rounds what is beyond 448 back to it: some make it NaN.
         numbers = (x / _divisible(scales)).clamp(-_LARGEST_FP8, _LARGEST_FP8)
         return numbers.to(torch.float8_e4m3fn).view(torch.uint8), scales
     levels = _LEVELS[kv_dtype]

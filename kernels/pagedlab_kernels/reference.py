@@ -17,9 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pagedlab_kernels.batch import PagedBatch
-from pagedlab_kernels.kv_format import LayerKV, QuantizedKV, dequantize, gather_pages, write_kv
-
-__all__ = ["gather_attention", "oracle_attention", "write_kv"]
+from pagedlab_kernels.kv_format import LayerKV, QuantizedKV, dequantize, gather_pages
 
 
 def oracle_attention(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *, window: int | None = None) -> Tensor:

@@ -544,7 +544,8 @@ assert llm.engine.kv.nbytes == formula
 parameters = sum(p.numel() for p in llm.engine.model.parameters())
 print(f"{parameters:,} parameters, on paper {arithmetic.num_parameters(config):,}")
 print("[layers, keys and values, pages, KV heads, slots, head size]")
-print(list(llm.engine.kv.storage.shape))
+layers = llm.engine.kv.layers
+print([len(layers), *layers[0].shape])
 
 # %% [markdown]
 # Now serve four users at once and count. Each gets its prompt and 24 new tokens; the last token of each is emitted but never fed

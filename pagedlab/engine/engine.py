@@ -19,7 +19,7 @@ from pagedlab.engine.runner import ModelRunner
 from pagedlab.engine.sampler import Sampled, Sampler
 from pagedlab.engine.structured import Grammars
 from pagedlab.errors import InvalidConfig, InvalidRequest, StepFailed
-from pagedlab.memory.events import Trace
+from pagedlab.memory.events import EventKind, FinishCode, Trace
 from pagedlab.memory.eviction import EvictionOrder, Retention, eviction_order, leaves_first
 from pagedlab.memory.manager import CacheManager
 from pagedlab.memory.pool import PagePool
@@ -38,6 +38,7 @@ from pagedlab.scheduling.scheduler import Scheduler
 from pagedlab.scheduling.victims import VICTIMS, VictimChoice
 from pagedlab_kernels import get_attention
 from pagedlab_kernels.batch import AttentionFn
+from pagedlab_kernels.kv_format import QuantizedKV
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,11 @@ class Engine:
         )
         if attention is None:
             attention = "cpu" if parameter.device.type == "cpu" else "triton"
+        if attention == "triton" and isinstance(self.kv.layers[0], QuantizedKV):
+            raise InvalidConfig(
+                f"kv_dtype={kv_dtype!r} was asked for with attention='triton', which reads pages in float32, bfloat16 "
+                "and float16; choose one of these, or attention='reference' (or 'cpu', for a model on the CPU)"
+            )
         attend = get_attention(attention) if isinstance(attention, str) else attention
         self.adapters = {
             name: adapter
@@ -258,6 +264,7 @@ class Engine:
 
     def unpin(self, name: int) -> None:
         self.manager.release(name)
+        self.manager.record(EventKind.FINISH, sequence=name, value=FinishCode.STOP)
 
     def check(self) -> None:
         """Prove the memory invariants now; raises InvariantViolation."""

@@ -10,7 +10,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from pagedlab.engine.engine import Engine
 from pagedlab.engine.outputs import RequestOutput
 from pagedlab.models.catalog import LoadedModel, load_model
+from pagedlab.models.tiny import TINY_CONFIG, tiny_random
 from pagedlab.scheduling.request import FinishReason
 from pagedlab.scheduling.sampling import SamplingParams
 from tests.engine.oracle import beams, generated
@@ -42,18 +43,22 @@ class Arrival:
 class Workload:
     arrivals: tuple[Arrival, ...]
     knobs: Knobs
+    window: int | None = None  #: the most that a layer of the model looks back, in tokens
 
 
 @cache
-def model() -> LoadedModel:
-    return load_model("tiny-random", dtype=torch.float64)
+def model(window: int | None) -> LoadedModel:
+    if window is None:
+        return load_model("tiny-random", dtype=torch.float64)
+    windows = tuple(window - layer % 2 for layer in range(TINY_CONFIG.num_layers))
+    return tiny_random(config=replace(TINY_CONFIG, layer_windows=windows), dtype=torch.float64)
 
 
 @cache
-def expected(prompt: tuple[int, ...], params: SamplingParams) -> list[list[int]]:
+def expected(window: int | None, prompt: tuple[int, ...], params: SamplingParams) -> list[list[int]]:
     if params.beam_width:
-        return beams(model(), list(prompt), params)
-    return [generated(model(), list(prompt), params, index) for index in range(params.n)]
+        return beams(model(window), list(prompt), params)
+    return [generated(model(window), list(prompt), params, index) for index in range(params.n)]
 
 
 def shared_text(which: int) -> tuple[int, ...]:
@@ -130,12 +135,12 @@ def workloads(draw: st.DrawFn) -> Workload:
         "victim": draw(st.sampled_from(["last_in_line", "last_arrived", "lowest_priority", "least_output"])),
         "drafter": draw(st.sampled_from([None, "prompt_lookup"])),
     }
-    return Workload(come, knobs)
+    return Workload(come, knobs, draw(st.sampled_from([None, None, None, 8, 30])))
 
 
 def serve(workload: Workload) -> Counter[str]:
     """Serve it; raise AssertionError where a token differs, pages leak or nothing moves. Returns what happened."""
-    engine = Engine(model(), attention="reference", kv_dtype="float32", **workload.knobs)
+    engine = Engine(model(workload.window), attention="reference", kv_dtype="float32", **workload.knobs)
     for layer in engine.kv.layers:
         layer.fill_(torch.nan)  # memory that was not written must not be read
     latest: dict[str, RequestOutput] = {}
@@ -163,7 +168,7 @@ def serve(workload: Workload) -> Counter[str]:
         step += 1
         assert step < 5_000, "nothing moves any more"
     for number, arrival in enumerate(workload.arrivals):
-        _compare(arrival, latest[str(number)])
+        _compare(workload.window, arrival, latest[str(number)])
         came["aborted"] += _was_withdrawn(latest[str(number)])
         came["preemptions"] += latest[str(number)].num_preemptions
         came["requests"] += 1
@@ -189,8 +194,8 @@ def _grew(before: RequestOutput | None, after: RequestOutput) -> None:
         assert new.token_ids[: len(old.token_ids)] == old.token_ids
 
 
-def _compare(arrival: Arrival, output: RequestOutput) -> None:
-    want = expected(arrival.prompt, arrival.params)
+def _compare(window: int | None, arrival: Arrival, output: RequestOutput) -> None:
+    want = expected(window, arrival.prompt, arrival.params)
     got = [sequence.token_ids for sequence in output.outputs]
     assert output.finished
     if not _was_withdrawn(output):

@@ -19,8 +19,8 @@ from pagedlab_kernels import AttentionFn, get_attention
 from pagedlab_kernels.cpu import attention as cpu_module
 from pagedlab_kernels.cpu import native
 from pagedlab_kernels.cpu.attention import cpu_attention, fallback_attention
-from pagedlab_kernels.kv_format import KV_DTYPES
-from pagedlab_kernels.reference import oracle_attention, write_kv
+from pagedlab_kernels.kv_format import KV_DTYPES, write_kv
+from pagedlab_kernels.reference import oracle_attention
 from tests.kernels.cases import NOWHERE, PATHS, Case, a_step, decodes_around_a_page, with_batch, worst_error
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -46,7 +46,7 @@ def cpu_attention(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *, wi
         numbers=numbers,
         scales=scales,
         zeros=zeros,
-        stride=parts[0].stride(3) * parts[0].itemsize,
+        stride=parts[0].shape[-1] * parts[0].itemsize,
         format=_FORMATS[kv_dtype],
         tables=tables.data_ptr(),
         query_start=query_start.data_ptr(),
