@@ -209,21 +209,21 @@ class Engine:
 
         What goes wrong with the tokens of one request ends that request alone, with finish_reason "error". A step that
         fails as a whole raises StepFailed: the requests in it end so, the others run on. So they do after an interrupt
-        (Ctrl-C), which is passed on as it is.
+        (Ctrl-C), which is passed on as it is; so is an error that came before anybody had a part in the step.
         """
         if not self.has_work:
             return []
-        plan = self.scheduler.schedule()
         try:
+            plan = self.scheduler.schedule()
             logits = self.runner.run(plan)
             sampled = self.sampler(logits, plan.samples)
         except BaseException as error:
-            failed = dict.fromkeys(sequence.request.id for sequence in self.scheduler.abandon(plan))
-            message = f"step {plan.step} failed, and with it requests {', '.join(failed)}: {error}"
+            failed = dict.fromkeys(sequence.request.id for sequence in self.scheduler.abandon())
+            message = f"step {self.scheduler.num_steps - 1} failed, and with it requests {', '.join(failed)}: {error}"
             for request_id in failed:
                 self._fail(self._live[request_id], message)
             outputs = [self._output(request_id) for request_id in failed]
-            if not isinstance(error, Exception):
+            if not (failed and isinstance(error, Exception)):
                 raise
             raise StepFailed(message, outputs) from error
         tokens = [[] if isinstance(one, Exception) else [choice.token for choice in one] for one in sampled]

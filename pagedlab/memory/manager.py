@@ -45,8 +45,8 @@ class CacheManager(Holdings):
 
     @property
     def num_pinned(self) -> int:
-        """Pages that pins hold, each counted for every pin that holds it."""
-        return sum(len(self._holdings[name].table) for name in self._pins)
+        """Pages that pins hold."""
+        return len({page for name in self._pins for page in self._holdings[name].table.pages})
 
     def lookup(self, tokens: Sequence[int], salt: Salt = None) -> int:
         """Tokens that admitting ``tokens`` now would find in the prefix cache."""

@@ -54,7 +54,7 @@ class ReserveEverything(AdmissionPolicy):
     def admits(self, sequence: Sequence, inside: Inside) -> bool:
         pages_for = inside.manager.pages_for
         reserved = sum(other.width * pages_for(inside.most_slots(other)) for other in (*inside.running, sequence))
-        return reserved <= inside.manager.pool.num_pages
+        return reserved <= inside.manager.pool.num_pages - inside.manager.num_pinned
 
 
 class GuaranteedNoEvict(AdmissionPolicy):

@@ -7,10 +7,13 @@ saves a step, and neither changes a token.
 
 from __future__ import annotations
 
+import warnings
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from pagedlab.errors import InvalidConfig
+from pagedlab.memory.manager import CacheManager
+from pagedlab.scheduling.plan import StepPlan
 from pagedlab.scheduling.request import Sequence
 
 
@@ -18,6 +21,34 @@ class Drafter(Protocol):
     def propose(self, sequence: Sequence, most: int) -> list[int]:
         """At most ``most`` tokens that may follow those of ``sequence``."""
         ...
+
+
+def add_drafts(plan: StepPlan, budget: int, drafter: Drafter, manager: CacheManager) -> int:
+    """Guesses for those who decode in ``plan``, as far as budget, length and free pages go. Returns the budget left.
+
+    Everybody in the step has what it needs by now: for a guess nobody gives way, and nobody who runs waits.
+    """
+    for row in plan.samples:
+        sequence, chunk = row.sequence, plan.chunks[row.chunk]
+        most = min(budget, sequence.request.most_tokens - 1 - sequence.num_tokens)
+        if most < 1 or chunk.num_tokens > 1 or sequence.num_output == 0 or sequence.request.params.beam_width:
+            continue  # (at a prompt's end forks are made, which sample from the chunk's last row: a draft's otherwise)
+        drafts = _proposed(drafter, sequence, most)
+        num_tokens = sequence.num_tokens + len(drafts)
+        if drafts and manager.pages_needed(sequence.id, num_tokens) <= manager.num_available:
+            manager.extend(sequence.id, num_tokens)
+            chunk.stop += len(drafts)
+            chunk.drafts = row.drafts = drafts
+            budget -= len(drafts)
+    return budget
+
+
+def _proposed(drafter: Drafter, sequence: Sequence, most: int) -> tuple[int, ...]:
+    try:
+        return tuple(drafter.propose(sequence, most)[:most])
+    except Exception as error:  # nobody needs a guess
+        warnings.warn(f"a drafter failed: {type(error).__name__}: {error}", stacklevel=2)
+        return ()
 
 
 class _Index:

@@ -18,7 +18,7 @@ from pagedlab.memory.events import EventKind
 from pagedlab.memory.manager import CacheManager
 from pagedlab.memory.prefix_cache import Salt
 from pagedlab.scheduling.admission import AdmissionPolicy, MaxUtilisation
-from pagedlab.scheduling.drafts import Drafter
+from pagedlab.scheduling.drafts import Drafter, add_drafts
 from pagedlab.scheduling.limits import Limits, refuse_impossible
 from pagedlab.scheduling.order import FirstComeFirstServed, Order
 from pagedlab.scheduling.plan import Chunk, SampleRow, StepPlan
@@ -55,7 +55,8 @@ class Scheduler:
         self.waiting: list[Sequence] = []  #: in order; the overdue first
         self.running: list[Sequence] = []  #: in order
         self.asleep: list[Sequence] = []  #: preempted beams that have nothing to compute until their request chooses
-        self._num_steps = self._num_requests = self._num_sequences = 0
+        self.num_steps = 0  #: scheduled so far
+        self._num_requests = self._num_sequences = 0
 
     @property
     def has_work(self) -> bool:
@@ -87,8 +88,8 @@ class Scheduler:
 
     def schedule(self) -> StepPlan:
         """Choose the next step's chunks and give them pages. Preempted sequences are waiting again afterwards."""
-        plan = StepPlan(self._num_steps)
-        self._num_steps += 1
+        plan = StepPlan(self.num_steps)
+        self.num_steps += 1
         self.manager.begin_step(plan.step)
         budget = self._schedule_running(plan, self.limits.max_tokens_per_step)
         if self.waiting and not plan.preempted:  # else pages are short: whoever came in would be thrown out next
@@ -127,6 +128,11 @@ class Scheduler:
 
         A beam that is chosen twice forks. Returns the sequence that has each token.
         """
+        chosen = list(chosen)
+        parents = {parent for parent, _ in chosen}
+        for sequence in request.alive:
+            if sequence not in parents:
+                self.finish(sequence, FinishReason.PRUNED)
         beams: list[Sequence] = []
         for parent, token in chosen:
             if parent.awaits:
@@ -136,15 +142,14 @@ class Scheduler:
                 beam = self._fork(parent, parent.token_ids[:-1])
             beam.token_ids.append(token)
             beams.append(beam)
-        for sequence in request.alive:
-            if sequence not in beams:
-                self.finish(sequence, FinishReason.PRUNED)
         request.sequences = beams
         return beams
 
-    def abandon(self, plan: StepPlan) -> list[Sequence]:
-        """The step failed: end every sequence in it, and forget the content that it was to bring. Returns them."""
-        in_step = [chunk.sequence for chunk in plan.chunks] + [row.sequence for row in plan.samples]
+    def abandon(self) -> list[Sequence]:
+        """The step failed, or could not even be planned to its end: end every sequence that has a part in it, and
+        forget the content that it was to bring. Returns them.
+        """
+        in_step = [s for s in self.running if self.manager.table(s.id).num_tokens > s.num_computed]
         with_beams = [
             beam for s in in_step for beam in ((s, *s.request.alive) if s.request.params.beam_width else (s,))
         ]
@@ -183,9 +188,12 @@ class Scheduler:
                 )
         return self.manager.pin(name, tokens, salt)
 
-    # The two halves of a step
+    # The two halves of a step. What a chunk fills is published before it is computed, so that a sequence admitted later
+    # in this same step can share it: within a layer all keys and values are written before any are read. abandon()
+    # takes it back.
 
     def _schedule_running(self, plan: StepPlan, budget: int) -> int:
+        size = self.manager.page_size
         for sequence in tuple(self.running):  # a copy: forks join, victims leave
             if budget == 0:
                 break
@@ -193,12 +201,16 @@ class Scheduler:
                 continue
             start = sequence.num_computed
             stop = min(len(sequence.token_ids), start + budget)
-            if not self._make_room(sequence, stop, plan):
-                continue
-            drafts = self._draft(sequence, budget - 1) if self.drafter and start + 1 == stop else ()
-            budget -= stop + len(drafts) - start
-            self._plan_chunk(plan, sequence, start, stop, drafts)
-        return budget
+            try:
+                self.manager.extend(sequence.id, stop)
+            except OutOfPages:
+                if not self._make_room(sequence, stop, plan):
+                    continue
+            if stop // size > start // size:  # a page is full
+                self.manager.publish(sequence.id, sequence.token_ids, stop)
+            budget -= stop - start
+            self._plan_chunk(plan, sequence, start, stop)
+        return budget if self.drafter is None else add_drafts(plan, budget, self.drafter, self.manager)
 
     def _schedule_waiting(self, plan: StepPlan, budget: int) -> None:
         if plan.chunks and len(self.running) >= self.limits.max_sequences:
@@ -228,51 +240,35 @@ class Scheduler:
             if sequence.num_preemptions == 0:
                 sequence.num_cached = admitted.num_hit
             budget -= admitted.num_tokens - admitted.num_hit
+            self.manager.publish(sequence.id, sequence.token_ids, admitted.num_tokens)
             self._plan_chunk(plan, sequence, admitted.num_hit, admitted.num_tokens)
 
     def _places(self) -> int:
         return self.limits.max_sequences - sum(sequence.width for sequence in self.running)
 
-    def _plan_chunk(
-        self, plan: StepPlan, sequence: Sequence, start: int, stop: int, drafts: tuple[int, ...] = ()
-    ) -> None:
-        # Published before it is computed, so that a sequence admitted later in this same step can share it:
-        # within a layer all keys and values are written before any are read. abandon() takes it back.
-        self.manager.publish(sequence.id, sequence.token_ids, stop)
-        plan.chunks.append(Chunk(sequence, start, stop + len(drafts), drafts))
+    def _plan_chunk(self, plan: StepPlan, sequence: Sequence, start: int, stop: int) -> None:
+        plan.chunks.append(Chunk(sequence, start, stop))
         if stop == sequence.num_tokens:
-            plan.samples.append(SampleRow(len(plan.chunks) - 1, sequence, drafts))
+            plan.samples.append(SampleRow(len(plan.chunks) - 1, sequence))
             while sequence.request.num_made < sequence.request.params.n:  # its prompt's end, for the first time
                 plan.samples.append(SampleRow(len(plan.chunks) - 1, self._fork(sequence, sequence.token_ids)))
-
-    def _draft(self, sequence: Sequence, budget: int) -> tuple[int, ...]:
-        """Guesses that budget, length and free pages allow: nobody is preempted for a guess."""
-        most = min(budget, self.most_slots(sequence) - sequence.num_tokens)
-        if self.drafter is None or most < 1 or sequence.width > 1 or sequence.request.params.beam_width:
-            return ()  # (forks that are yet to be made sample from the last row, which is a draft's otherwise)
-        drafts = tuple(self.drafter.propose(sequence, most))
-        num_tokens = sequence.num_tokens + len(drafts)
-        if not drafts or self.manager.pages_needed(sequence.id, num_tokens) > self.manager.num_available:
-            return ()
-        self.manager.extend(sequence.id, num_tokens)
-        return drafts
 
     def _make_room(self, sequence: Sequence, num_tokens: int, plan: StepPlan) -> bool:
         while True:
             try:
                 self.manager.extend(sequence.id, num_tokens)
+                return True
             except OutOfPages:
                 # Beams that only wait for their siblings give way first, to whoever computes. Those who stand before
-                # `sequence` have pages in this plan, and the first in line never gives way: however victims are
-                # chosen, somebody gets on.
+                # `sequence` have pages in this plan, as have forks that it makes, wherever they stand. The first in
+                # line never gives way: however victims are chosen, somebody gets on.
                 idle = [other for other in self.running if other.awaits]
-                at = max(1, self.running.index(sequence))
-                victim = idle[-1] if idle else self.victim(self.running[at:] or [sequence])
+                at, in_step = max(1, self.running.index(sequence)), {row.sequence for row in plan.samples}
+                candidates = [other for other in self.running[at:] if other not in in_step]
+                victim = idle[-1] if idle else self.victim(candidates or [sequence])
                 self._preempt(victim, plan)
                 if victim is sequence:
                     return False
-            else:
-                return True
 
     def _preempt_idle_beam(self, plan: StepPlan) -> bool:
         """Take the pages of a beam that only waits for its siblings, one of which may need them."""
@@ -345,12 +341,16 @@ class Scheduler:
         return sequence
 
     def _fork(self, parent: Sequence, tokens: list[int]) -> Sequence:
-        """A second sequence that goes on from ``tokens``; it shares the parent's pages, if it has any."""
+        """A second sequence that goes on from ``tokens``; it shares the parent's pages, if it has any.
+
+        A place is kept for it; only those of beams may be lost, to somebody who came in while one of them slept.
+        """
         fork = self._new_sequence(parent.request, tokens)
-        fork.status, fork.num_cached = parent.status, parent.num_cached
-        fork.num_computed = parent.num_computed
-        if parent.status is Status.RUNNING:
+        fork.num_cached, fork.overdue = parent.num_cached, parent.overdue
+        has_place = not parent.request.params.beam_width or self._places() > 0
+        if parent.status is Status.RUNNING and has_place:
             self.manager.fork(parent.id, fork.id)
+            fork.status, fork.num_computed = Status.RUNNING, parent.num_computed
             insort(self.running, fork, key=self._key)
         else:
             insort(self.waiting, fork, key=self._key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -111,6 +111,43 @@ def test_a_failed_step_ends_whole_requests_and_says_why_in_their_outputs(
         llm.engine.step()
         llm.check()
     assert llm.engine.manager.pool.num_used == 0
+
+
+def test_a_victim_choice_that_fails_ends_those_in_its_step_and_what_they_were_to_bring(tiny_model: LoadedModel) -> None:
+    def failing(running: Sequence[Any]) -> Any:
+        raise ArithmeticError("planted in a choice")
+
+    llm = LLM(tiny_model, page_size=4, num_pages=5, victim=failing)
+    first, second = (llm.engine.add_request(prompt, GREEDY) for prompt in (PROMPTS[0], PROMPTS[2]))
+    llm.engine.step()
+    llm.engine.step()  # the second has filled its pages, and there are no others
+    with pytest.raises(StepFailed, match=rf"step 2 failed, and with it requests {first}: planted in a choice"):
+        llm.engine.step()
+    llm.check()
+    assert not llm.engine.is_running(first) and llm.engine.is_running(second)
+    while llm.engine.has_work:
+        (output,) = llm.engine.step()
+    assert output.outputs[0].token_ids == greedy(tiny_model, PROMPTS[2], 8)
+
+
+def test_an_order_that_fails_is_heard_of_and_nothing_changes(
+    tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm = LLM(tiny_model, page_size=4, order="longest_prefix")
+    name = llm.engine.add_request(PROMPTS[0], GREEDY)
+
+    def failing(waiting: object, lookup: object) -> int:
+        raise ArithmeticError("planted in an order")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(llm.engine.scheduler.order, "pick", failing)
+        with pytest.raises(ArithmeticError, match="planted in an order"):
+            llm.engine.step()
+    llm.check()
+    assert llm.engine.is_running(name)
+    while llm.engine.has_work:
+        (output,) = llm.engine.step()
+    assert output.outputs[0].token_ids == greedy(tiny_model, PROMPTS[0], 8)
 
 
 def test_a_listener_that_fails_is_dropped_with_a_warning_and_no_token_is_lost(tiny_model: LoadedModel) -> None:

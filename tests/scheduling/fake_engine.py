@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pagedlab.memory.events import Trace
+from pagedlab.memory.events import EventKind, FinishCode, Trace
+from pagedlab.memory.eviction import Retention
 from pagedlab.memory.manager import CacheManager
 from pagedlab.scheduling import request as scheduling
 from pagedlab.scheduling.limits import Limits
@@ -76,7 +77,9 @@ class FakeEngine:
         limits = Limits(budget, max_sequences, max_context, max_overtakes)
         self.scheduler = Scheduler(self.manager, limits, eos_token_ids=(EOS,), **wishes)
         self.requests: list[Request] = []
+        self.pins: dict[int, list[int]] = {}  #: name -> what its slots hold
         self.num_steps = 0
+        self._num_pins = 0
         self._scripts: dict[str, Script] = {}
         self._scores: dict[int, float] = {}  #: of living beams
         self._computed: dict[int, int] = {}  #: sequence -> tokens computed, as the last step left it
@@ -91,11 +94,12 @@ class FakeEngine:
         *,
         priority: int = 0,
         salt: object = None,
+        retention: tuple[Retention, ...] = (),
         script: Script = token_after,
         **params: Any,
     ) -> Request:
-        wish = SamplingParams(max_tokens=max_tokens, **params)
-        request = Request(f"request {len(self.requests)}", list(prompt), wish, priority=priority, salt=salt)
+        wish, name = SamplingParams(max_tokens=max_tokens, **params), f"request {len(self.requests)}"
+        request = Request(name, list(prompt), wish, priority=priority, salt=salt, retention=retention)
         self.scheduler.add(request)
         self.requests.append(request)
         self._scripts[request.id] = script
@@ -107,6 +111,21 @@ class FakeEngine:
             self.scheduler.finish(sequence, FinishReason.ABORT)
         self._prove_memory()
 
+    def pin(self, prompt: Sequence[int], salt: object = None) -> int:
+        """Hold what is cached of ``prompt``. Returns the pin's name."""
+        name = -2 - self._num_pins
+        num_pinned = self.scheduler.pin(name, list(prompt), salt)
+        self._num_pins += 1
+        self.pins[name] = self._prefixes.of(salt, prompt[:num_pinned]).ends[1:]
+        self._prove_memory()
+        return name
+
+    def unpin(self, name: int) -> None:
+        del self.pins[name]
+        self.manager.release(name)
+        self.manager.record(EventKind.FINISH, sequence=name, value=FinishCode.STOP)
+        self._prove_memory()
+
     def step(self, *, fails: bool = False) -> StepPlan:
         before = [sequence for sequence in self.scheduler.running if not sequence.awaits]
         held = defaultdict(set, {name: set(self.manager.table(name).pages) for name in self.manager.sequences})
@@ -116,7 +135,7 @@ class FakeEngine:
         self._prove_plan(plan, before)
         self._compute(plan, held, only_half=fails)
         if fails:
-            self.scheduler.abandon(plan)
+            self.scheduler.abandon()
         else:
             self.scheduler.commit(plan, [self._says(row) for row in plan.samples])
         for sequence in [chunk.sequence for chunk in plan.chunks] + [row.sequence for row in plan.samples]:
@@ -191,6 +210,9 @@ class FakeEngine:
             self._kv.write(slots, self._of_chunk(chunk)[chunk.start :])
         for chunk in [] if only_half else chunks:
             self._prove_reading(chunk.sequence.id, chunk.start, self._of_chunk(chunk))
+        for name, contents in [] if only_half else self.pins.items():
+            table = self.manager.table(name)  # it holds nothing when the step failed in which its content was to come
+            assert self._kv.read(table.slots(0, table.num_tokens)) == contents[: table.num_tokens], "a pin lost content"
 
     def _contents(self, sequence: scheduling.Sequence, tokens: Sequence[int]) -> list[int]:
         """What the slots of ``sequence`` hold when it has ``tokens``."""
@@ -216,7 +238,7 @@ class FakeEngine:
         assert plan.num_tokens <= scheduler.limits.max_tokens_per_step
         planned = [chunk.sequence for chunk in plan.chunks]
         assert len(set(planned)) == len(planned), "a sequence has two chunks in one step"
-        assert sum(sequence.width for sequence in scheduler.running) <= scheduler.limits.max_sequences
+        assert len(scheduler.running) <= scheduler.limits.max_sequences
         for line in (scheduler.running, scheduler.waiting):
             assert line == sorted(line, key=key), "out of order"
 
@@ -229,6 +251,7 @@ class FakeEngine:
         for victim in plan.preempted:
             assert victim.status is Status.WAITING and victim.num_computed == 0
             assert victim not in planned, "a victim had pages in this step"
+            assert all(row.sequence is not victim for row in plan.samples), "a victim speaks"
         self._prove_first_come_first_served(plan, went_on)
         for number, chunk in enumerate(plan.chunks):
             self._prove_chunk(plan, number, chunk, chunk.sequence in came_in)
@@ -263,7 +286,7 @@ class FakeEngine:
         """Between two steps: every running sequence reads its own tokens, and what can be hit was really computed."""
         manager, running, size = self.manager, self.scheduler.running, self.manager.page_size
         manager.check()
-        assert sorted(manager.sequences) == sorted(sequence.id for sequence in running)
+        assert sorted(manager.sequences) == sorted([*self.pins, *(sequence.id for sequence in running)])
         for page in manager.pool.free_pages():
             self._kv.blank(page)
         for sequence in running:
@@ -285,7 +308,7 @@ class FakeEngine:
 
     def prove_idle(self) -> None:
         manager = self.manager
-        assert not self.scheduler.has_work
+        assert not self.scheduler.has_work and not self.pins
         assert manager.pool.num_used == 0 and manager.pool.num_cached + manager.pool.num_free == manager.pool.num_pages
         assert not manager.host.swapped and manager.host.num_available == manager.host.num_pages
         for request in self.requests:

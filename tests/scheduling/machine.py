@@ -13,7 +13,8 @@ from collections.abc import Callable
 from collections.abc import Sequence as Sequence_
 from typing import NamedTuple
 
-from pagedlab.errors import InvalidRequest
+from pagedlab.errors import InvalidRequest, OutOfPages
+from pagedlab.memory.eviction import EVICTION_ORDERS, Retention
 from pagedlab.progress import progress_bar
 from pagedlab.scheduling.admission import ADMISSIONS
 from pagedlab.scheduling.order import ORDERS
@@ -41,6 +42,7 @@ class Setup(NamedTuple):
     swap: bool
     partial_hits: bool
     window: int | None
+    eviction: str
     guesses: bool
     max_events: int
 
@@ -83,36 +85,39 @@ class World:
                 "num_host_pages": setup.num_host_pages,
                 "partial_hits": setup.partial_hits,
                 "window": setup.window,
+                "eviction": setup.eviction,
             },
         )
-        self.longest = self.engine.scheduler.max_sequence_tokens
+        self.longest: dict[str, int] = {}  #: request -> tokens that each of its sequences may come to have
         self.seen: Counter[str] = Counter()
 
     def add(self, choose: Choose) -> None:
         """A request that begins like others; some go on with what was said before, some can never be served."""
-        requests = self.engine.requests
+        requests, longest = self.engine.requests, self.engine.scheduler.max_sequence_tokens
         if requests and choose(4) == 0:
             prompt = list(requests[choose(len(requests))].sequences[0].token_ids)
         else:
-            prompt = [choose(2)] * choose(min(self.longest, 4 * self.setup.page_size) + 1)
+            prompt = [choose(2)] * choose(min(longest, 4 * self.setup.page_size) + 1)
         prompt += [choose(3) for _ in range(choose(3))]
-        most = 2 + choose(min(self.longest, 4 * self.setup.page_size) + 1)
+        most = 2 + choose(min(longest, 4 * self.setup.page_size) + 1)
         max_tokens = (None, 1, most, most)[choose(4)]
         n, priority, salt = (1, 1, 1, 2, 3)[choose(5)], choose(3), (None, None, "tenant")[choose(3)]
         num_tokens = len(prompt) + (max_tokens or 1)
-        possible = bool(prompt) and num_tokens <= self.longest and n <= self.setup.max_sequences
+        possible = bool(prompt) and num_tokens <= longest and n <= self.setup.max_sequences
         if choose(6) == 0:
             wish: dict[str, object] = {"beam_width": n}
         else:
             stops, min_tokens = [STOP_ID] if choose(2) else [], choose(3) if max_tokens != 1 else 0
             wish = {"n": n, "stop_token_ids": stops, "min_tokens": min_tokens}
+        retention = (Retention(choose(101), choose(4), (None, 8)[choose(2)]),) if choose(4) == 0 else ()
         try:
-            self.engine.add(prompt, max_tokens, priority=priority, salt=salt, **wish)
+            request = self.engine.add(prompt, max_tokens, priority=priority, salt=salt, retention=retention, **wish)
         except InvalidRequest:
             assert not possible, f"a request of {num_tokens} tokens, n={n}, was refused"
             self.seen["refused"] += 1
         else:
             assert possible, f"a request of {num_tokens} tokens, n={n}, was accepted"
+            self.longest[request.id] = longest if max_tokens is None else num_tokens
             self.seen["added"] += 1
 
     def step(self, choose: Choose) -> None:
@@ -134,13 +139,32 @@ class World:
             self.engine.abort(unfinished[choose(len(unfinished))])
             self.seen["aborted"] += 1
 
+    def pin(self, choose: Choose) -> None:
+        """Whatever is pinned, everybody ends: a pin that stands in somebody's way is refused."""
+        if self.engine.pins and choose(2):
+            self.engine.unpin(list(self.engine.pins)[choose(len(self.engine.pins))])
+        elif self.engine.requests:
+            request = self.engine.requests[choose(len(self.engine.requests))]
+            try:
+                self.engine.pin(request.sequences[0].token_ids, request.salt)
+            except (InvalidRequest, OutOfPages):
+                self.seen["not pinned"] += 1
+            else:
+                self.seen["pinned"] += 1
+
     def drain(self, choose: Choose) -> None:
         """No more arrivals: everyone ends in a bounded number of steps, having said what it would have said alone."""
         waiting = [request for request in self.engine.requests if not request.finished]
         # The first in line gets on by a token a step, and all others may come before the last; beams take turns.
         width = max((max(r.params.n, r.params.beam_width or 1) for r in waiting), default=1)
         bound = sum(width * width * self._most_tokens(request) for request in waiting) * (1 + len(waiting))
-        self.engine.run(max_steps=bound + 10)
+        while self.engine.scheduler.has_work:
+            assert bound > -10, f"{self.engine.scheduler.running} run on and on"
+            self.engine.step()
+            bound -= 1
+        for name in list(self.engine.pins):
+            self.engine.unpin(name)
+        self.engine.prove_idle()
         for request in self.engine.requests:
             if request.params.beam_width:
                 self._prove_beams(request)
@@ -154,7 +178,7 @@ class World:
         self.engine.requests.clear()
 
     def _most_tokens(self, request: Request) -> int:
-        return min(self.longest, request.num_prompt + (request.params.max_tokens or self.longest))
+        return self.longest[request.id]
 
     def _prove_output(self, request: Request, sequence: Sequence) -> None:
         alone = list(request.prompt_ids)
@@ -188,7 +212,7 @@ class World:
 
 
 #: How often each rule is tried, beside the others.
-WEIGHTS = {World.add: 34, World.step: 60, World.abort: 2, World.fail: 2, World.drain: 2}
+WEIGHTS = {World.add: 34, World.step: 60, World.abort: 2, World.fail: 2, World.drain: 2, World.pin: 3}
 
 
 def random_setup(choose: Choose) -> Setup:
@@ -212,6 +236,7 @@ def random_setup(choose: Choose) -> Setup:
         swap=num_host_pages > 0 and choose(2) == 0,
         partial_hits=choose(2) == 0,
         window=(None, None, None, 1 + choose(3 * page_size))[choose(4)],
+        eviction=one_of(list(EVICTION_ORDERS)),
         guesses=choose(3) == 0,
         max_events=(1_000_000, 256)[choose(2)],
     )

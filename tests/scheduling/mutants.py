@@ -19,7 +19,7 @@ MUTANTS = {
             "stop = len(sequence.token_ids)",
         ),
         Mutant("a preempted sequence stays computed", "        sequence.num_computed = 0\n", ""),
-        Mutant("the first in line gives way", "at = max(1, self.running.index(sequence))", "at = 0"),
+        Mutant("the first in line gives way", "max(1, self.running.index(sequence))", "0"),
         Mutant(
             "a victim's pages stay its own",
             "        if not swapped:\n            self.manager.release(sequence.id)\n",
@@ -30,17 +30,25 @@ MUTANTS = {
             "if self.waiting and not plan.preempted:",
             "if self.waiting:",
         ),
-        Mutant("a chunk is published late", "self.manager.publish(sequence.id, sequence.token_ids, stop)\n", "pass\n"),
+        Mutant("a page that decode fills is not published", "if stop // size > start // size:", "if False:"),
+        Mutant(
+            "a chunk is published late",
+            "            self.manager.publish(sequence.id, sequence.token_ids, admitted.num_tokens)\n",
+            "",
+        ),
         Mutant("rejected drafts keep their slots", "        self.manager.truncate(sequence.id, num_computed)\n", ""),
         Mutant("one draft too many is kept", "max(0, len(new) - 1)", "len(new)"),
-        Mutant("drafts before the forks are made", "sequence.width > 1 or sequence", "sequence"),
         Mutant(
-            "drafts throw others out",
-            "if not drafts or self.manager.pages_needed",
-            "if False and self.manager.pages_needed",
+            "a fork of this step can be a victim", "self.running[at:] if other not in in_step]", "self.running[at:]]"
         ),
         Mutant("a beam forgets to fork", "beam = self._fork(parent, parent.token_ids[:-1])", "beam = parent"),
-        Mutant("losing beams live on", "            if sequence not in beams:\n", "            if False:\n"),
+        Mutant("losing beams live on", "            if sequence not in parents:\n", "            if False:\n"),
+        Mutant("beams fork into places that are taken", " or self._places() > 0", " or True"),
+        Mutant(
+            "the fork of one who is overdue is not",
+            " = parent.num_cached, parent.overdue",
+            " = parent.num_cached, False",
+        ),
         Mutant("a sleeping beam is not woken", "        if beam in self.asleep:\n", "        if False:\n"),
         Mutant("a request for n has no places", "if sequence.width > places or", "if places < 1 or"),
         Mutant("nobody is ever overdue", "                sequence.overdue = True\n", ""),
@@ -83,6 +91,13 @@ MUTANTS = {
         ),
     ],
     "scheduling/drafts.py": [
+        Mutant("drafts before the forks are made", "sequence.num_output == 0 or ", ""),
+        Mutant(
+            "more drafts than were asked for",
+            "tuple(drafter.propose(sequence, most)[:most])",
+            "tuple(drafter.propose(sequence, most))",
+        ),
+        Mutant("drafts are not counted", "            budget -= len(drafts)\n", ""),
         Mutant(
             "lookup forgets the newest words",
             "index.read = max(index.read, len(tokens))",

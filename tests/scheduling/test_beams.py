@@ -85,3 +85,22 @@ def test_searches_that_fill_all_places_do_not_wait_for_each_other_for_ever() -> 
     short = engine.add([0], max_tokens=1, beam_width=2)
     engine.run(max_steps=50)
     assert all(beam.finish_reason is FinishReason.LENGTH for r in (long, short) for beam in r.sequences)
+
+
+def test_a_beam_whose_place_was_taken_while_another_slept_waits_for_one() -> None:
+    """Whoever comes in while a beam sleeps takes its place; then the search chooses the beam that woke twice."""
+    engine = FakeEngine(page_size=3, num_pages=8, max_sequences=5, budget=5, cache=None)
+    for n in (3, 2):
+        engine.add([0], max_tokens=4 - n, n=n)
+    engine.add([0] * 7, max_tokens=7, beam_width=1)
+    search = engine.add([2] * 6, max_tokens=3, beam_width=3)
+    engine.add([0], max_tokens=2, n=3)
+    forks_in_line = 0
+    while engine.scheduler.has_work:
+        engine.step()  # the fake engine counts the places
+        forks_in_line += any(
+            beam.num_preemptions == 0 < beam.index for beam in search.alive if beam in engine.scheduler.waiting
+        )
+    assert forks_in_line
+    engine.prove_idle()
+    assert sorted(beam.token_ids for beam in search.sequences) == searched([2] * 6, 3, 3)

@@ -32,6 +32,10 @@ class SchedulerMachine(RuleBasedStateMachine):
     def abort(self, data: st.DataObject) -> None:
         self.world.abort(drawing(data))
 
+    @rule(data=st.data())
+    def pin(self, data: st.DataObject) -> None:
+        self.world.pin(drawing(data))
+
     def teardown(self) -> None:
         if hasattr(self, "world"):
             self.world.drain(lambda n: 0)
@@ -56,5 +60,5 @@ def test_every_accepted_request_ends_and_says_what_it_would_have_said_alone(seed
     seen = run(20_000, seed)
     assert seen["steps"] >= 20_000
     happened = ("refused", "hits", "mixed", "drained", "copies", "preempted", "aborted", "failed")
-    for what in (*happened, "searched", "drafted", "offloads", "returns", "swaps"):
+    for what in (*happened, "searched", "drafted", "offloads", "returns", "swaps", "pinned", "not pinned"):
         assert seen[what] > 50, f"{what} happened {seen[what]} times: the run proves little"

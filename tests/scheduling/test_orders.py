@@ -95,6 +95,17 @@ def test_the_longest_prompt_is_not_passed_over_for_ever_by_shorter_ones(max_over
     engine.run()
 
 
+def test_who_was_overtaken_too_often_goes_first_with_all_its_sequences() -> None:
+    engine = FakeEngine(order=ShortestFirst(), max_sequences=2, max_overtakes=1)
+    engine.add([1] * 3, max_tokens=3)
+    long = engine.add([9] * 20, max_tokens=8, n=2)
+    while not long.sequences[0].num_computed:
+        engine.add([2] * 3, max_tokens=2)
+        engine.step()
+    assert [sequence.overdue for sequence in long.sequences] == [True, True]
+    engine.run()
+
+
 @given(st.data())
 def test_under_no_order_is_anybody_overtaken_more_often_than_is_allowed(data: st.DataObject) -> None:
     most = data.draw(st.integers(1, 4))

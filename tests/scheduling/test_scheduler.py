@@ -223,6 +223,11 @@ def test_a_sequence_stops_where_it_should_at_page_and_chunk_boundaries(
     )
     assert ended(one, long) == (FinishReason.STOP, None, last + 1)
     one = engine()
+    long = one.add(
+        prompt, min_tokens=last, max_tokens=last, script=saying(num_prompt, *[77] * last), stop_token_ids=[77]
+    )
+    assert ended(one, long) == (FinishReason.STOP, 77, last)
+    one = engine()
     both = one.add(prompt, max_tokens=last, script=saying(num_prompt, *words, EOS))
     assert ended(one, both) == (FinishReason.STOP, None, last), "an end that is also the limit is a stop"
 

@@ -84,24 +84,72 @@ def test_drafts_stop_short_of_max_tokens(max_tokens: int) -> None:
     assert all(chunk.stop <= 2 + max_tokens - 1 for plan in plans for chunk in plan.chunks)
 
 
-def test_drafts_count_against_the_budget_and_wait_for_nobody() -> None:
-    engine = FakeEngine(budget=5, drafter=Guesses(9, 0))
+@pytest.mark.parametrize(("budget", "drafted"), [(2, [0, 0]), (3, [1, 0]), (5, [3, 0]), (9, [6, 1]), (99, [6, 6])])
+def test_drafts_have_what_is_left_of_the_budget_when_everybody_has_a_token(budget: int, drafted: list[int]) -> None:
+    """Behaviour 24."""
+    engine = FakeEngine(budget=budget, drafter=Guesses(9, 0))
     for number in range(2):
         engine.add([number], max_tokens=8)
     engine.step()
     plan = engine.step()
-    assert [len(chunk.drafts) for chunk in plan.chunks] == [4], "all of the budget; the second waits a step"
-    assert plan.num_tokens == 5
+    assert [len(chunk.drafts) for chunk in plan.chunks] == drafted
+    assert plan.num_tokens == min(budget, 2 + sum(drafted))
     engine.run()
 
 
-def test_nobody_is_thrown_out_for_a_guess() -> None:
+@pytest.mark.parametrize("num_prompt", [3, 4])  # the second asks for its third page, or does not
+def test_nobody_is_thrown_out_for_a_guess(num_prompt: int) -> None:
+    """The first is served before the second, and could take the last page for its drafts."""
     engine = FakeEngine(page_size=2, num_pages=5, cache=None, drafter=Guesses(6, 0))
-    for number in range(2):
-        engine.add([number] * 3, max_tokens=3)
+    engine.add([1] * 3, max_tokens=3)
+    engine.add([2] * num_prompt, max_tokens=5 - num_prompt + 1)
     plans = engine.run()
     assert sum(len(plan.preempted) for plan in plans) == 0
     assert any(not chunk.drafts for plan in plans[1:] for chunk in plan.chunks), "some found no page for their drafts"
+
+
+def test_a_drafter_that_says_more_than_it_was_asked_for_is_cut_short() -> None:
+    class Chatterbox:
+        def propose(self, sequence: Sequence, most: int) -> list[int]:
+            return [token_after(sequence.token_ids, 0)] * 100
+
+    engine = FakeEngine(budget=4, num_pages=4, drafter=Chatterbox())
+    request = engine.add([1, 2, 3], max_tokens=12)
+    plans = engine.run()
+    assert max(len(chunk.drafts) for plan in plans for chunk in plan.chunks) == 3, "the fake engine counts the budget"
+    assert request.sequences[0].num_output == 12
+
+
+def test_a_drafter_that_fails_costs_nobody_a_token() -> None:
+    class Broken:
+        def propose(self, sequence: Sequence, most: int) -> list[int]:
+            raise LookupError("planted in a drafter")
+
+    engine = FakeEngine(drafter=Broken())
+    request = engine.add([1, 2, 3], max_tokens=5)
+    with pytest.warns(UserWarning, match="LookupError: planted in a drafter"):
+        engine.run()
+    assert request.sequences[0].num_output == 5
+
+
+@pytest.mark.parametrize("num_right", range(6))
+def test_of_n_drafts_as_many_are_kept_as_were_right_up_to_the_first_that_was_wrong(num_right: int) -> None:
+    class Once:
+        """Five drafts of which one is wrong; those after it would be right again."""
+
+        def propose(self, sequence: Sequence, most: int) -> list[int]:
+            drafts = Guesses(5, 0).propose(sequence, most)
+            return [*drafts[:num_right], *[0] * (num_right < 5), *drafts[num_right + 1 :]]
+
+    engine = FakeEngine(drafter=Once())
+    request = engine.add([1, 2, 3], max_tokens=30)
+    (sequence,) = request.sequences
+    engine.step()
+    plan = engine.step()
+    assert len(plan.samples[0].drafts) == 5
+    assert sequence.num_output == 1 + num_right + 1, "those that were right, and the token that the model says itself"
+    assert sequence.num_computed == sequence.num_tokens - 1
+    engine.run()
 
 
 def test_forks_are_made_before_anything_is_guessed() -> None:

@@ -71,3 +71,21 @@ def test_however_victims_are_chosen_everybody_ends(data: st.DataObject) -> None:
         )
     engine.run(max_steps=600)
     assert all(s.finish_reason is FinishReason.LENGTH for request in engine.requests for s in request.sequences)
+
+
+def test_a_fork_that_is_made_in_a_step_gives_way_to_nobody_in_it_wherever_it_stands() -> None:
+    """Behaviour 26: what it shares is yet to be computed, and it is about to say its first token."""
+
+    class ForksLast(Order):
+        def key(self, sequence: Sequence) -> tuple[int, int]:
+            return (sequence.index, -sequence.request.arrival)
+
+    engine = FakeEngine(page_size=2, num_pages=7, budget=6, cache=None, order=ForksLast())
+    beside = engine.add([2] * 5, max_tokens=6)
+    engine.step()
+    engine.add([1] * 7, max_tokens=3, n=2)
+    engine.step()
+    plan = engine.step()
+    assert [row.sequence.request.id for row in plan.samples] == ["request 1", "request 1"]
+    assert plan.preempted == beside.sequences, "the only one who has no part in this step"
+    engine.run()
