@@ -12,20 +12,20 @@ microseconds and in turns of a calibration loop that is timed beside each round.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
-
-import torch
 
 import pagedlab
 from bench.control_plane_decode import Decode, decode
 from bench.control_plane_load import BATCHES, CONTEXT, MATCHES, POOL
 from bench.control_plane_manager import PREFIX_CACHES, grow, match
-from bench.control_plane_report import Figure, Report, about, collect, show
+from bench.control_plane_report import Figure, main
 
 
-def figures(rounds: int) -> Iterator[Figure]:
+def figures(quick: bool) -> Iterator[Figure]:
+    return quick_figures(rounds=2) if quick else all_figures(rounds=7)
+
+
+def all_figures(rounds: int) -> Iterator[Figure]:
     for sequences in BATCHES:
         yield decode("decode, by batch", Decode(sequences, CONTEXT, POOL), rounds)
     for context in (256, 2048, 16_384, 131_072):
@@ -51,23 +51,5 @@ def quick_figures(rounds: int) -> Iterator[Figure]:
         yield match(prefix_cache, 20, 4, rounds)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.control_plane",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--quick", action="store_true", help="tiny settings, in seconds")
-    parser.add_argument("--json", type=Path, help="keep the report in this file")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    with torch.inference_mode():
-        measured = collect(quick_figures(2) if options.quick else figures(7))
-    report = Report(about("pagedlab", version=pagedlab.__version__, quick=options.quick), measured)
-    show(report)
-    if options.json:
-        report.save(options.json)
-
-
 if __name__ == "__main__":
-    main()
+    main("control_plane", __doc__, pagedlab.__version__, "pagedlab", figures)

@@ -1,4 +1,4 @@
-"""What the control-plane benches share: a clock that machines agree on, the shape of a report, and its tables.
+"""What the control-plane benches share: a clock that machines agree on, a command line, a report and its tables.
 
 A report is JSON: ``{"about": {...}, "figures": [...]}``, with a Figure for each setting that was measured. Both engines
 that are compared write the same shape.
@@ -6,6 +6,7 @@ that are compared write the same shape.
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import platform
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -128,6 +130,23 @@ def about(subject: str, **more: Any) -> dict[str, Any]:
         "calibration_microseconds": round(1e6 * statistics.median(calibration() for _ in range(9)), 4),
         **more,
     }
+
+
+def main(name: str, doc: str | None, version: str, subject: str, figures: Callable[[bool], Iterable[Figure]]) -> None:
+    """The command line of a control-plane bench; ``figures(quick)`` measures."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m bench.{name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="tiny settings, in seconds")
+    parser.add_argument("--json", type=Path, help="keep the report in this file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        measured = collect(figures(options.quick))
+    report = Report(about(subject, version=version, quick=options.quick), measured)
+    show(report)
+    if options.json:
+        report.save(options.json)
 
 
 def collect(figures: Iterable[Figure]) -> list[Figure]:

@@ -16,11 +16,9 @@ Not included: its scheduler, and slot mappings, which are a GPU kernel there.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 try:
@@ -50,7 +48,7 @@ from bench.control_plane_load import (
     passer_by,
     prompt,
 )
-from bench.control_plane_report import Figure, Report, Seconds, Setting, about, collect, measure, show
+from bench.control_plane_report import Figure, Seconds, Setting, main, measure
 
 hasher = get_request_block_hasher(PAGE_SIZE, sha256)
 
@@ -162,22 +160,6 @@ def figures(quick: bool) -> Iterator[Figure]:
         yield match(cached, matched, 7)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.control_plane_vllm",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--quick", action="store_true", help="tiny settings, in seconds")
-    parser.add_argument("--json", type=Path, help="keep the report in this file")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    init_none_hash(sha256)
-    report = Report(about("vllm", version=vllm.__version__, quick=options.quick), collect(figures(options.quick)))
-    show(report)
-    if options.json:
-        report.save(options.json)
-
-
 if __name__ == "__main__":
-    main()
+    init_none_hash(sha256)
+    main("control_plane_vllm", __doc__, vllm.__version__, "vllm", figures)
