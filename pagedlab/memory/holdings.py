@@ -127,7 +127,7 @@ class Holdings:
         if last != HOLE and (self.pool.refcount(last) > 1 or self.prefix_cache.holds(last)):
             raise ValueError(f"sequence {sequence} cannot be cut to {num_tokens} tokens: others read on in page {last}")
         while len(table) > self.pages_for(num_tokens):
-            self._drop(table.pop(), sequence, len(table))
+            self.store.drop(table.pop(), sequence, len(table))
         table.num_tokens = num_tokens
 
     def publish(self, sequence: int, tokens: Sequence[int], num_tokens: int) -> None:
@@ -158,7 +158,7 @@ class Holdings:
         behind = self._num_behind(table.num_tokens)
         while table.holes < behind:
             logical = table.holes
-            self._drop(table.give_back_first(), sequence, logical)
+            self.store.drop(table.give_back_first(), sequence, logical)
 
     def fork(self, parent: int, child: int) -> None:
         """A second sequence with the parent's tokens: all pages are shared until one of the two writes."""
@@ -178,7 +178,7 @@ class Holdings:
         self._pins.discard(sequence)
         table = self._holdings.pop(sequence).table
         for logical in reversed(range(table.holes, len(table))):
-            self._drop(table.pages[logical], sequence, logical)
+            self.store.drop(table.pages[logical], sequence, logical)
 
     def check(self) -> None:
         """Prove the invariants now; raises InvariantViolation with the first that does not hold."""
@@ -228,12 +228,8 @@ class Holdings:
         table.replace(logical, fresh)
         self.record(EventKind.ALLOCATE, fresh, sequence, logical)
         self.record(EventKind.COPY, fresh, sequence, shared)
-        self._drop(shared, sequence, logical)
+        self.store.drop(shared, sequence, logical)
         self.stats.copies += 1
-
-    def _drop(self, page: int, sequence: int, logical: int) -> None:
-        self.store.drop(page)
-        self.record(EventKind.RELEASE, page, sequence, logical)
 
     def _retain(self, holding: Holding, logical: int, page: int) -> None:
         start = logical * self.page_size

@@ -195,7 +195,7 @@ class CacheManager(Holdings):
         """The pages of ``match`` must stay, but for the first ``behind``. All at once, before any page is taken."""
         for logical, page in enumerate(match.pages[behind:], start=behind):
             self.store.claim(page)
-            if page < self.pool.num_pages:
+            if self.store.trace is not None and page < self.pool.num_pages:
                 self.record(EventKind.SHARE, page, sequence, logical)
 
     def _hold(self, sequence: int, match: Match, retention: Sequence[Retention], behind: int = 0) -> PageTable:
@@ -215,7 +215,7 @@ class CacheManager(Holdings):
                 self.record(EventKind.FILL, page, sequence, self.page_size)
                 if self.prefix_cache.holds(page):
                     self.record(EventKind.PUBLISH, page, sequence, logical)
-            if self.prefix_cache.holds(page):
+            if retention and self.prefix_cache.holds(page):
                 self._retain(holding, logical, page)
         return table
 

@@ -67,7 +67,8 @@ class PageStore:
 
         Hits that somebody uses cost nothing. Cached ones do: they cannot also be evicted to make room.
         """
-        return asked - sum(page < self.host.first and self.pool.refcount(page) > 0 for page in hits)
+        first, refcount = self.host.first, self.pool.refcount
+        return asked - len([page for page in hits if page < first and refcount(page)])
 
     def require(self, asked: int, hits: Sequence[int] = ()) -> None:
         """Raise OutOfPages unless such a table can be had."""
@@ -118,18 +119,17 @@ class PageStore:
         """A page that was hit must stay; on the device it also gets a reference."""
         if page >= self.host.first:
             self.host.queue.hit(page)
-            self.host.queue.claim(page)
-            return
-        if self.pool.refcount(page) == 0:
-            self.queue.claim(page)
-        self.queue.hit(page)
-        self.pool.share(page)
+        else:
+            self.queue.hit(page)
+            self.pool.share(page)
 
-    def drop(self, page: int) -> None:
-        """One reference less; the last one turns the page cached if its content can be hit, else free."""
+    def drop(self, page: int, sequence: int, logical: int) -> None:
+        """``sequence`` needs it no more; the last to say so turns it cached if its content can be hit, else free."""
         keep = self.prefix_cache.holds(page)
         if self.pool.drop(page, keep=keep) == 0 and keep:
             self.queue.park(page)
+        if self.trace is not None:
+            self.trace.record(EventKind.RELEASE, page, sequence, logical)
 
     def copy(self, source: int, target: int) -> None:
         self._copies.append(PageCopy(source, target))

@@ -33,7 +33,7 @@ MUTANTS = {
             "refcount(table.pages[-1]) > 2\n\n",
         ),
         Mutant("nothing is ever copied", "and table.waste > 0 and", "and False and"),
-        Mutant("a copied page keeps its reference", "        self._drop(shared, sequence, logical)\n", ""),
+        Mutant("a copied page keeps its reference", "        self.store.drop(shared, sequence, logical)\n", ""),
         Mutant(
             "heads are evicted before tails",
             "reversed(range(table.holes, len(table)))",
@@ -67,12 +67,7 @@ MUTANTS = {
         Mutant("a pin lost in a failed step keeps rubbish", "                self.truncate(name, 0)\n", ""),
     ],
     "memory/store.py": [
-        Mutant("hits are counted as room", "page < self.host.first and self.pool", "self.pool"),
-        Mutant(
-            "a page in use can be evicted",
-            "            self.queue.claim(page)\n        self.queue",
-            "            pass\n        self.queue",
-        ),
+        Mutant("hits are counted as room", "page < first and refcount(page)", "refcount(page)"),
         Mutant("a cached page is never evicted", "            self.queue.park(page)\n", "            pass\n"),
         Mutant("a failed step's page survives", "        self._fresh.add(page)\n", ""),
         Mutant("a failed step's copy survives", "        self._fresh.add(target)\n", ""),
@@ -107,13 +102,15 @@ MUTANTS = {
         Mutant("hits are not counted", "self._uses[page].hits += 1", "pass"),
         Mutant("a wish never ends", "self._expiries[0][0] <= now", "False"),
         Mutant(
-            "a new leaf is not noticed", "        if page in self._parked:\n            self._put(page)", "        pass"
+            "a new leaf is not noticed",
+            "        if page in self._parked:\n            self._look_again(page)",
+            "        pass",
         ),
         Mutant("leaves stay and trunks go", "return not use.is_leaf, order(use)", "return use.is_leaf, order(use)"),
         Mutant(
             "a stale entry is believed",
-            "if self._parked.get(entry.page) is not entry:",
-            "if entry.page not in self._parked:",
+            "if self._parked.get(page) is not entry:",
+            "if page not in self._parked:",
         ),
     ],
     "memory/prefix_cache.py": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -172,15 +173,14 @@ def test_the_queue_finds_the_smallest_key_however_often_pages_were_relabelled(or
         elif page not in queue.parked_pages():
             dice.choice([queue.park, queue.hit, queue.forget])(page)
         elif dice.random() < 0.4:
-            queue.claim(page)
+            queue.hit(page)
         else:
             queue.retain(page, dice.randrange(100), dice.choice([0.5, 3.0, math.inf]))
             leaves.symmetric_difference_update({page})
             queue.refresh(page)
         if queue.parked_pages():
-            victim, uses = queue.next(), {page: queue.use_of(page) for page in queue.parked_pages()}
-            for page, use in uses.items():
-                use.is_leaf = page in leaves
+            victim = queue.next()
+            uses = {page: replace(queue.use_of(page), is_leaf=page in leaves) for page in queue.parked_pages()}
             assert victim == min(uses, key=lambda page: (chosen(uses[page]), uses[page].parked, page))
         assert len(queue._line) <= 2 * 12 + 65
 
