@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from bench import soak
+from bench import sharing, soak
 from bench.control_plane_load import GROW, MATCH
-from bench.control_plane_report import Report, Setting
+from bench.control_plane_report import Figure, Report, Setting
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results"
@@ -83,6 +83,40 @@ def test_both_engines_were_measured_under_the_same_settings_and_part_by_part() -
         return [(figure.series, figure.setting, set(figure.microseconds)) for figure in figures]
 
     assert measured(ours) == measured(theirs)
+
+
+def test_in_the_results_that_are_kept_a_sequence_costs_less_than_the_bar_whatever_the_pool() -> None:
+    figures = Report.load(RESULTS / "control_plane.json").figures
+    at_512 = [figure for figure in figures if figure.series in ("decode, by batch", "decode, by pool")]
+    at_512 = [figure for figure in at_512 if figure.setting["sequences"] == 512]
+    assert len({figure.setting["pool_pages"] for figure in at_512}) >= 4
+    assert max(figure.microseconds["total"] for figure in at_512) < 5
+
+
+def test_in_the_results_that_are_kept_growing_and_looking_up_cost_less_than_in_vllm_and_the_tree_less_in_all() -> None:
+    ours, theirs = (Report.load(RESULTS / f"{name}.json").figures for name in ("control_plane", "control_plane_vllm"))
+
+    def same_load(figure: Figure, other: Figure) -> bool:
+        keys = other.setting.keys() - {"prefix_cache"}
+        return figure.series == other.series and all(figure.setting[key] == other.setting[key] for key in keys)
+
+    for other in theirs:
+        for figure in (figure for figure in ours if same_load(figure, other)):
+            parts = {"total", "look up"} & other.calibrations.keys()
+            if figure.setting.get("prefix_cache") == "radix":  # hashed pages that come and go are level with vLLM's
+                parts.add("come and go")
+            for part in parts:
+                assert figure.calibrations[part] < other.calibrations[part], (part, figure.setting)
+
+
+def test_in_the_results_that_are_kept_beams_share_more_than_samples_and_many_more_than_few() -> None:
+    results = json.loads((RESULTS / "sharing.json").read_text(encoding="utf-8"))["results"]
+    saved = {(one["workload"], one["kind"], one["width"]): one["saved_percent"] for one in results}
+    for lengths in sharing.WORKLOADS:
+        samples = [saved[lengths.name, "parallel sampling", width] for width in sharing.WIDTHS]
+        beams = [saved[lengths.name, "beam search", width] for width in sharing.WIDTHS]
+        assert samples == sorted(samples) and beams == sorted(beams)
+        assert all(few < many for few, many in zip(samples, beams, strict=True))
 
 
 def soaked(report: dict[str, Any]) -> None:
