@@ -74,7 +74,7 @@ def generate(
     max_sequences: Annotated[int, typer.Option(help="Sequences that may run at once.")] = 64,
     max_context: Annotated[int | None, typer.Option(help="Tokens in a sequence; by default the model's limit.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    prefix_cache: Annotated[str, typer.Option(help="hash or none.")] = "hash",
+    prefix_cache: Annotated[str, typer.Option(help="hash, radix or none.")] = "hash",
     attention: Annotated[
         str | None, typer.Option(help="cpu, triton or reference; by default what suits the device.")
     ] = None,

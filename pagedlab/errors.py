@@ -95,6 +95,10 @@ class EngineClosed(PagedLabError):
     """The engine was shut down, or its loop has died: it takes no more requests, and ends those it had."""
 
 
+class RequestFailed(PagedLabError):
+    """Something went wrong with one request on its way, and it ended so; what it had said by then was delivered."""
+
+
 class StepFailed(PagedLabError):
     """A step raised: the requests in it ended with finish_reason "error", all others run on.
 

@@ -13,7 +13,6 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from functools import partial
-from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
@@ -42,7 +41,6 @@ class AsyncEngine:
         self._closed: str | None = "the engine is not running: use it in `async with`"
         self._death: BaseException | None = None
         self._entered = False
-        self._numbers = count()
         self._callers: set[_Caller] = set()
         self._has_ended = asyncio.Event()
         # Shared by both threads, under the lock of `_wake`:
@@ -87,7 +85,7 @@ class AsyncEngine:
         false, EngineClosed after shutdown and when the loop has died.
         """
         params = params or SamplingParams()
-        caller = _Caller(request_id if request_id is not None else f"async-{next(self._numbers)}")
+        caller = _Caller(request_id)
         await self._stand_in_line(caller, wait)
         self._callers.add(caller)
         try:
@@ -174,6 +172,9 @@ class AsyncEngine:
                     self._step()
         except BaseException as error:  # SystemExit out of a callback, too: nobody may be left waiting
             death = error
+            for request_id in self._served:
+                with suppress(Exception):
+                    self.engine.abort(request_id)
         self._call(self._end, death)
 
     def _take_inbox(self) -> None:
@@ -192,7 +193,7 @@ class AsyncEngine:
 
     def _add(self, caller: _Caller, prompt: str | list[int], params: SamplingParams, options: dict[str, Any]) -> None:
         try:
-            self.engine.add_request(prompt, params, request_id=caller.request_id, **options)
+            caller.request_id = self.engine.add_request(prompt, params, request_id=caller.request_id, **options)
         except Exception as error:
             self._send({caller: error})
         else:
@@ -204,8 +205,9 @@ class AsyncEngine:
             self._publish({request_id: output})
 
     def _withdraw(self, caller: _Caller) -> None:
-        if self._served.get(caller.request_id) is caller:  # else it has ended, and its id may be another's by now
-            self._abort(caller.request_id)
+        request_id = caller.request_id
+        if request_id is not None and self._served.get(request_id) is caller:  # else it has ended, or never began
+            self._abort(request_id)
 
     def _stop(self, abort: bool) -> None:
         self._stopping = True
@@ -235,8 +237,8 @@ class AsyncEngine:
 class _Caller:
     """Somebody who waits for a request: the newest output, or the error that ended it."""
 
-    def __init__(self, request_id: str) -> None:
-        self.request_id = request_id
+    def __init__(self, request_id: str | None) -> None:
+        self.request_id = request_id  #: None until the engine has given it one
         self.line: asyncio.Semaphore | None = None  #: it has a place in it until its first output
         self._latest: RequestOutput | Exception | None = None
         self._news = asyncio.Event()

@@ -54,11 +54,11 @@ class BeamSearch:
             raise SamplingFailed(f"request {self.request.id} has no next token: its logits are not numbers")
         self._offers[beam.id] = list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
-    def advance(self) -> bool:
-        """Choose who goes on, if every beam has made its offers. Returns whether it did."""
+    def advance(self) -> None:
+        """Choose who goes on, if every beam has made its offers."""
         beams = self.request.alive
         if not beams or not all(beam.awaits for beam in beams):
-            return False
+            return
         offers = [
             (self._totals[beam.id] + logprob, beam, token) for beam in beams for token, logprob in self._offers[beam.id]
         ]
@@ -68,6 +68,10 @@ class BeamSearch:
             if token in self._stops
         ]
         going_on = [offer for offer in offers if offer[2] not in self._stops]
+        if not going_on:  # whatever can be said ends it
+            for beam in beams:
+                self.scheduler.finish(beam, FinishReason.PRUNED)
+            return
         chosen = heapq.nlargest(self._width, going_on, key=lambda offer: offer[0])  # of equal ones, the first
         chosen.sort(key=lambda offer: beams.index(offer[1]))
         winners = self.scheduler.branch(self.request, [(beam, token) for _, beam, token in chosen])
@@ -79,7 +83,6 @@ class BeamSearch:
         if full or self._is_settled():
             for beam in winners:
                 self.scheduler.finish(beam, FinishReason.LENGTH if full else FinishReason.PRUNED)
-        return True
 
     def best(self) -> list[Hypothesis]:
         """The ``beam_width`` best, best first: of those that ended when the search has, else as it stands."""
@@ -103,9 +106,7 @@ class BeamSearch:
         worst = heapq.nlargest(self._width, map(self._score, self._ended))[-1]
         penalty = self.request.params.length_penalty
         living = self.request.alive
-        longest = max(self.scheduler.most_slots(beam) + 1 - self.request.num_prompt for beam in living)
-        shortest = min(beam.num_output for beam in living)
-        length = longest if penalty > 0 else shortest
+        length = self.request.most_tokens - self.request.num_prompt if penalty > 0 else living[0].num_output
         return all(self._totals[beam.id] / length**penalty <= worst for beam in living)
 
 

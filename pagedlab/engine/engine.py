@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from torch import Tensor
@@ -52,9 +53,10 @@ class AdapterSalt:
 class Engine:
     """Serves ``loaded`` from a pool of ``num_pages`` pages of ``page_size`` tokens.
 
-    ``max_tokens_per_step`` and ``max_sequences`` bound a step, ``max_context`` a sequence, in tokens. ``kv_dtype``: how
-    keys and values are stored (the model's own dtype if None). ``num_host_pages`` of host memory keep cached pages that
-    the device evicts, and with ``preemption="swap"`` the pages of sequences that had to give way.
+    ``max_tokens_per_step`` and ``max_sequences`` bound a step, ``max_context`` a sequence, in tokens; nobody waits
+    while more than ``max_overtakes`` later ones come in. ``kv_dtype``: how keys and values are stored (the model's own
+    dtype if None). ``num_host_pages`` of host memory keep cached pages that the device evicts, and with
+    ``preemption="swap"`` the pages of sequences that had to give way.
 
     These take a name or an object of your own: ``prefix_cache`` (none, hash, radix), ``eviction`` (lru, lfu, fifo,
     priority), ``order`` (fcfs, priority, shortest, longest_prefix), ``admission`` (max_utilisation, whole_prompt,
@@ -73,6 +75,7 @@ class Engine:
         max_tokens_per_step: int = 512,
         max_sequences: int = 64,
         max_context: int | None = None,
+        max_overtakes: int = 256,
         kv_dtype: str | None = None,
         prefix_cache: str | PrefixCache | None = "hash",
         partial_hits: bool = False,
@@ -123,7 +126,12 @@ class Engine:
         )
         self.scheduler = Scheduler(
             self.manager,
-            Limits(max_tokens_per_step, max_sequences, max_context or self.config.max_context),
+            Limits(
+                max_tokens_per_step,
+                max_sequences,
+                self.config.max_context if max_context is None else max_context,
+                max_overtakes,
+            ),
             order=chosen("order", order, {name: make() for name, make in ORDERS.items()}),
             admission=chosen("admission", admission, {name: make() for name, make in ADMISSIONS.items()}),
             victim=chosen("victim", victim, VICTIMS),
@@ -175,7 +183,8 @@ class Engine:
         different ``adapter``, the name of one that the engine was built with. ``retention``: how long the pages of
         parts of it are worth keeping once they are cached.
         """
-        request_id = request_id if request_id is not None else str(self._num_added)
+        if request_id is None:
+            request_id = next(name for name in map(str, count(self._num_added)) if name not in self._live)
         if request_id in self._live:
             raise InvalidRequest(f"a request named {request_id} is running already; choose another id")
         params = params or SamplingParams()
@@ -194,7 +203,7 @@ class Engine:
             priority=priority,
             salt=self._salt(request_id, salt, adapter),
             seed=seed,
-            retention=tuple(retention),
+            retention=_wishes(request_id, retention),
             adapter=adapter,
         )
         self.scheduler.add(request)
@@ -263,6 +272,9 @@ class Engine:
         return name
 
     def unpin(self, name: int) -> None:
+        """Raises InvalidRequest where nothing is pinned under this name."""
+        if name not in self.manager.pins:
+            raise InvalidRequest(f"nothing is pinned as {name}; there are pins {sorted(self.manager.pins) or 'none'}")
         self.manager.release(name)
         self.manager.record(EventKind.FINISH, sequence=name, value=FinishCode.STOP)
 
@@ -301,9 +313,12 @@ class Engine:
             except Exception as error:
                 self._fail(live, f"{type(error).__name__}: {error}")
         for live in touched.values():
-            if live.error is None:
-                if live.beams is not None:
+            try:
+                if live.beams is not None and live.error is None:
                     live.beams.advance()
+            except Exception as error:
+                self._fail(live, f"{type(error).__name__}: {error}")
+            if live.error is None:
                 live.metrics.note(now, max(sequence.num_output for sequence in live.request.sequences))
         return list(touched)
 
@@ -317,6 +332,7 @@ class Engine:
         live = self._live[request_id]
         if live.request.finished:
             del self._live[request_id]
+            live.cut_short()
         return live.output()
 
     def _encode(self, prompt: str | list[int]) -> list[int]:
@@ -328,6 +344,10 @@ class Engine:
 
     def _salt(self, request_id: str, salt: Hashable, adapter: str | None) -> Hashable:
         """Keys and values under an adapter are other keys and values: its name is part of the salt."""
+        try:
+            hash(salt)
+        except TypeError as error:
+            raise InvalidRequest(f"request {request_id} has salt {salt!r}: {error}; use a text or a number") from error
         if adapter is None:
             return salt
         if adapter not in self.adapters:
@@ -338,11 +358,20 @@ class Engine:
         return AdapterSalt(adapter, salt)
 
     def _refuse_unknown_tokens(self, request_id: str, tokens: list[int]) -> None:
-        unknown = [token for token in tokens if not 0 <= token < self.config.vocab_size]
-        if unknown:
+        last = self.config.vocab_size - 1
+        for token in tokens:
+            if not (isinstance(token, int) and 0 <= token <= last):
+                raise InvalidRequest(f"request {request_id} names token {token!r}; the model has tokens 0 to {last}")
+
+
+def _wishes(request_id: str, retention: Iterable[Retention]) -> tuple[Retention, ...]:
+    wishes = tuple(retention)
+    for wish in wishes:
+        if not isinstance(wish, Retention):
             raise InvalidRequest(
-                f"request {request_id} names token {unknown[0]}; the model has tokens 0 to {self.config.vocab_size - 1}"
+                f"request {request_id} asks for retention {wish!r}; use pagedlab.memory.eviction.Retention"
             )
+    return wishes
 
 
 def _prefix_cache(choice: str | PrefixCache | None, page_size: int) -> PrefixCache | None:

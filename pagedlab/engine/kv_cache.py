@@ -23,7 +23,8 @@ class KVCache:
     Pages from ``num_pages`` on lie in host memory, where no kernel reads them: they can be copied there and back. Each
     is contiguous, and pinned if the device is a GPU, so that it goes over the bus in one piece.
 
-    Raises InvalidConfig for a ``kv_dtype`` that there is not, and where memory cannot hold so many pages.
+    Raises InvalidConfig for a ``kv_dtype`` that there is not, and where host memory cannot hold
+    what is asked of it: on a GPU, torch says so of its own.
     """
 
     def __init__(

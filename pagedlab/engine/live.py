@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from pagedlab.engine.beam_search import BeamSearch, Hypothesis
 from pagedlab.engine.detokenizer import OutputText
@@ -22,6 +23,7 @@ class Live:
     error: str | None = None
     texts: dict[int, OutputText] = field(default_factory=dict)
     logprobs: dict[int, list[dict[int, float]]] = field(default_factory=dict)
+    totals: dict[int, float] = field(default_factory=dict)  #: of the log probabilities of a sequence's tokens
 
     def take(self, sequence: Sequence, choices: list[Sampled]) -> str | None:
         """New tokens, which ``sequence`` has already. A stop string in them is returned; what follows it is undone."""
@@ -33,13 +35,22 @@ class Live:
         for number, choice in enumerate(choices, start=end - len(choices) + 1):
             if choice.logprobs is not None:
                 self.logprobs.setdefault(sequence.index, []).append(choice.logprobs)
+                self.totals[sequence.index] = self.totals.get(sequence.index, 0.0) + choice.logprobs[choice.token]
             if text is None or (number == end and sequence.finish_reason is FinishReason.STOP):
                 continue  # a token that stops is not part of the text
             stop = text.push(choice.token, may_stop=number >= params.min_tokens)
             if stop is not None:
                 del sequence.token_ids[self.request.num_prompt + number :]
                 return stop
+        if text is not None and sequence.finish_reason is not None:
+            text.finish()
         return None
+
+    def cut_short(self) -> None:
+        """No more is to come, whatever was expected: text that was held back is shown, if it can be."""
+        for text in self.texts.values():
+            with suppress(Exception):  # there is nobody left to fail
+                text.finish()
 
     def output(self) -> RequestOutput:
         """The request as it stands now."""
@@ -56,26 +67,23 @@ class Live:
             finished=request.finished,
             num_cached_tokens=request.sequences[0].num_cached,
             num_preemptions=sum(sequence.num_preemptions for sequence in request.sequences),
-            metrics=self.metrics,
+            metrics=replace(self.metrics),
             error=self.error,
         )
 
     def _completion(self, sequence: Sequence) -> CompletionOutput:
-        text, token_ids = self.texts.get(sequence.index), sequence.output_ids
-        if text is not None and sequence.finish_reason is not None:
-            stopped_by_token = sequence.finish_reason is FinishReason.STOP and not isinstance(sequence.stop_reason, str)
-            text.finish(token_ids[:-1] if stopped_by_token else token_ids)
+        text = self.texts.get(sequence.index)
         logprobs = None
         if self.request.params.logprobs is not None:
             logprobs = list(self.logprobs.get(sequence.index, []))
         return CompletionOutput(
             index=sequence.index,
             text="" if text is None else text.text,
-            token_ids=token_ids,
+            token_ids=sequence.output_ids,
             logprobs=logprobs,
             finish_reason=sequence.finish_reason,
             stop_reason=sequence.stop_reason,
-            cumulative_logprob=None if logprobs is None else _total(token_ids, logprobs),
+            cumulative_logprob=None if logprobs is None else self.totals.get(sequence.index, 0.0),
         )
 
     def _beam(self, index: int, beam: Hypothesis) -> CompletionOutput:
@@ -89,7 +97,3 @@ class Live:
             stop_reason=beam.stop_reason,
             cumulative_logprob=beam.logprob,
         )
-
-
-def _total(token_ids: list[int], logprobs: list[dict[int, float]]) -> float:
-    return sum(entry[token] for token, entry in zip(token_ids, logprobs, strict=True))

@@ -10,7 +10,7 @@ import torch
 
 from pagedlab.engine.engine import Engine
 from pagedlab.engine.outputs import RequestOutput
-from pagedlab.errors import InvalidConfig, InvalidRequest, RequestAborted
+from pagedlab.errors import InvalidConfig, InvalidRequest, RequestAborted, RequestFailed, StepFailed
 from pagedlab.memory.events import Trace
 from pagedlab.models.catalog import LoadedModel, load_model
 from pagedlab.progress import progress_bar
@@ -98,7 +98,11 @@ class LLM:
         return self.generate(prompts, sampling_params, progress=progress)
 
     def stream(self, prompt: Prompt, sampling_params: SamplingParams | None = None) -> Iterator[StreamPiece]:
-        """Yield the output as it comes. Leaving the loop early withdraws the request and frees its pages."""
+        """Yield the output as it comes. Leaving the loop early withdraws the request and frees its pages.
+
+        The request is in line from this call on: a stream that is never begun is served with the others, for nobody.
+        Raises StepFailed or RequestFailed where the request ended with an error.
+        """
         wish = sampling_params or SamplingParams()
         if wish.n != 1 or wish.beam_width:
             asked = f"beam_width={wish.beam_width}" if wish.beam_width else f"n={wish.n}"
@@ -114,6 +118,8 @@ class LLM:
                 completion, finished = output.outputs[0], output.finished
                 yield StreamPiece(completion.text[shown_text:], completion.token_ids[shown_tokens:])
                 shown_text, shown_tokens = len(completion.text), len(completion.token_ids)
+            if output.error is not None:
+                raise RequestFailed(output.error)
         finally:
             self._drop(request_id)
 
@@ -129,11 +135,19 @@ class LLM:
         while (output := self._boxes[request_id]) is None:
             if not self.engine.is_running(request_id):
                 raise RequestAborted(f"request {request_id} was aborted while its caller waited for it")
-            for stepped in self.engine.step():
-                if stepped.request_id in self._boxes:
-                    self._boxes[stepped.request_id] = stepped
+            try:
+                self._put(self.engine.step())
+            except StepFailed as failure:
+                self._put(failure.outputs)
+                if self._boxes[request_id] is not None:  # it was in that step
+                    raise
         self._boxes[request_id] = None
         return output
+
+    def _put(self, outputs: list[RequestOutput]) -> None:
+        for output in outputs:
+            if output.request_id in self._boxes:
+                self._boxes[output.request_id] = output
 
     def _wait_for(self, request_id: str, advance: Callable[[float], None]) -> RequestOutput:
         while not (output := self._next(request_id)).finished:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator
 from enum import IntEnum
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -134,8 +135,8 @@ class Trace:
     def replay(self, until: int | None = None) -> PageMap:
         """The page map after the first ``until`` unfolded events (all of them when None)."""
         page_map = self.base.copy()
-        for index in range(len(self) if until is None else until):
-            page_map.apply(self[index])
+        for event in islice(self, until):
+            page_map.apply(event)
         return page_map
 
     def steps(self) -> list[int]:

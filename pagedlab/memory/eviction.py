@@ -29,7 +29,7 @@ class PageUse:
     hits: int = 0
     priority: int = DEFAULT_PRIORITY
     expires: float = math.inf  #: the second at which its priority falls back to the default
-    is_leaf: bool = True  #: no known page continues it
+    is_leaf: bool = True  #: no known page continues it. An order may let leaves go sooner, never later
 
 
 #: ``order(use) -> key``: the parked page with the smallest key is evicted first.
@@ -115,8 +115,7 @@ class EvictionQueue:
         """``page`` can be hit from now on; ``use`` is what is known of its content from another tier."""
         self._now += 1
         self._uses[page] = use or PageUse(self._now)
-        if use is not None and use.expires < math.inf:
-            heapq.heappush(self._expiries, (use.expires, page))
+        self._await_expiry(page)
 
     def forget(self, page: int) -> PageUse:
         self._parked.pop(page, None)
@@ -137,8 +136,7 @@ class EvictionQueue:
     def retain(self, page: int, priority: int, seconds: float) -> None:
         use = self._uses[page]
         use.priority, use.expires = priority, self._clock() + seconds
-        if seconds < math.inf:
-            heapq.heappush(self._expiries, (use.expires, page))
+        self._await_expiry(page)
 
     def refresh(self, page: int) -> None:
         """Something that its key depends on has changed; whether the page is parked does not matter."""
@@ -184,6 +182,15 @@ class EvictionQueue:
             heapq.heapify(self._line)
         else:
             heapq.heappush(self._line, entry)
+
+    def _await_expiry(self, page: int) -> None:
+        if self._uses[page].expires == math.inf:
+            return
+        if len(self._expiries) > 2 * len(self._uses) + 64:  # mostly stale
+            self._expiries = [(use.expires, page) for page, use in self._uses.items() if use.expires < math.inf]
+            heapq.heapify(self._expiries)
+        else:
+            heapq.heappush(self._expiries, (self._uses[page].expires, page))
 
     def _expire(self) -> None:
         now = self._clock() if self._expiries else 0.0

@@ -118,10 +118,10 @@ class Holdings:
         """Only the first ``num_tokens`` tokens count: what was written after them is given up (rejected drafts)."""
         holding = self._holdings[sequence]
         table = holding.table
-        if not holding.published * self.page_size <= num_tokens <= table.num_tokens:
+        if not max(holding.published, table.holes) * self.page_size <= num_tokens <= table.num_tokens:
             raise ValueError(
-                f"sequence {sequence} holds {table.num_tokens} tokens, {holding.published} pages of them published; "
-                f"it cannot be cut to {num_tokens}"
+                f"sequence {sequence} holds {table.num_tokens} tokens; {table.holes} of its pages were given back, "
+                f"{holding.published} published; it cannot be cut to {num_tokens}"
             )
         last = table.pages[num_tokens // self.page_size] if num_tokens % self.page_size else HOLE
         if last != HOLE and (self.pool.refcount(last) > 1 or self.prefix_cache.holds(last)):

@@ -1,6 +1,7 @@
-"""CacheManager: who owns which page. The only writer of the pool and of page tables.
+"""CacheManager: who owns which page. Nobody else changes the pool or a page table.
 
-Every operation either happens as a whole or raises and changes nothing. ``check()`` proves the invariants:
+Every operation either happens as a whole or raises and changes nothing. These hold after each; ``check()`` proves what
+can be seen of them (1, 3, 5 and 6), and tests watch the others:
 
 1. a page is in exactly one state; its reference count is the number of page-table entries that name it;
 2. a page with more than one reference is never written: it is copied first;
@@ -13,7 +14,6 @@ Every operation either happens as a whole or raises and changes nothing. ``check
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import takewhile
 from typing import NamedTuple
 
 from pagedlab.errors import PagesInUse
@@ -44,9 +44,19 @@ class CacheManager(Holdings):
     # Questions: nothing changes
 
     @property
+    def pins(self) -> frozenset[int]:
+        """Names of what is pinned."""
+        return frozenset(self._pins)
+
+    @property
     def num_pinned(self) -> int:
         """Pages that pins hold."""
-        return len({page for name in self._pins for page in self._holdings[name].table.pages})
+        return len(self._pinned())
+
+    def pages_to_pin(self, tokens: Sequence[int], salt: Salt = None) -> int:
+        """Pages that ``pin`` would hold and no other pin holds yet."""
+        match = self.prefix_cache.match(tokens, len(tokens) // self.page_size, salt)
+        return len(set(match.pages) - self._pinned())
 
     def lookup(self, tokens: Sequence[int], salt: Salt = None) -> int:
         """Tokens that admitting ``tokens`` now would find in the prefix cache."""
@@ -56,8 +66,8 @@ class CacheManager(Holdings):
         """Pages, of those available, that ``sequence`` would use if it were admitted to hold ``num_tokens``."""
         if sequence in self.host.swapped:
             swapped = self.host.swapped[sequence]
-            asked = self.pages_for(max(num_tokens, swapped.num_tokens)) - swapped.pages.count(HOLE)
-            return self.store.cost(asked, self._on_device(tokens, swapped, salt).pages)
+            asked = self.pages_for(num_tokens) - swapped.pages.count(HOLE)
+            return self.store.cost(asked, self._still_cached(tokens, swapped, salt).pages)
         match = self._match(tokens, salt)
         behind = self._num_behind(self._known(match))
         return self.store.cost(self.pages_for(num_tokens) - behind, match.pages[behind:])
@@ -179,14 +189,20 @@ class CacheManager(Holdings):
 
     # Steps that the changes above are made of
 
+    def _pinned(self) -> set[int]:
+        return {page for name in self._pins for page in self._holdings[name].table.pages}
+
     def _match(self, tokens: Sequence[int], salt: Salt) -> Match:
         match = self.prefix_cache.match(tokens, (len(tokens) - 1) // self.page_size, salt)
-        partial = match.partial
-        if partial and self.partial_hits and self.store.can_copy(partial.page):
-            useful = min(partial.num_tokens, len(tokens) - 1 - len(match.pages) * self.page_size)
+        if not self.partial_hits:
+            return match
+        start = len(match.pages) * self.page_size
+        partial = self.prefix_cache.partial(match.cursor, tokens[start : start + self.page_size])
+        if partial and self.store.can_copy(partial.page):
+            useful = min(partial.num_tokens, len(tokens) - 1 - start)
             if useful > 0:
                 return match._replace(partial=partial._replace(num_tokens=useful))
-        return match._replace(partial=None)
+        return match
 
     def _known(self, match: Match) -> int:
         return len(match.pages) * self.page_size + (match.partial.num_tokens if match.partial else 0)
@@ -222,9 +238,9 @@ class CacheManager(Holdings):
     def _resume(
         self, sequence: int, tokens: Sequence[int], budget: int, salt: Salt, retention: Sequence[Retention]
     ) -> Admission:
-        """Back from host memory; full pages that the device still has are shared rather than copied."""
+        """Back from host memory. Full pages that can still be hit are shared, and come back for all if they must."""
         swapped = self.host.swapped[sequence]
-        match = self._on_device(tokens, swapped, salt)
+        match = self._still_cached(tokens, swapped, salt)
         num_tokens = min(len(tokens), swapped.num_tokens + budget)
         self.store.require(self.pages_for(num_tokens) - swapped.pages.count(HOLE), match.pages)
         self._claim(sequence, match)
@@ -244,10 +260,8 @@ class CacheManager(Holdings):
         self._grow(sequence, table, num_tokens)
         return Admission(swapped.num_tokens, num_tokens)
 
-    def _on_device(self, tokens: Sequence[int], swapped: Swapped, salt: Salt) -> Match:
-        """Full pages of a swapped sequence that the device still has, up to the first that it has not."""
+    def _still_cached(self, tokens: Sequence[int], swapped: Swapped, salt: Salt) -> Match:
+        """Full pages of a swapped sequence that can still be hit, on the device or in host memory."""
         if HOLE in swapped.pages:  # what comes after what it gave back is of no use to others
             return Match([], None)
-        match = self.prefix_cache.match(tokens, swapped.num_tokens // self.page_size, salt)
-        near = sum(1 for _ in takewhile(self.pool.num_pages.__gt__, match.pages))
-        return match if near == len(match.pages) else self.prefix_cache.match(tokens, near, salt)
+        return self.prefix_cache.match(tokens, swapped.num_tokens // self.page_size, salt)

@@ -27,7 +27,7 @@ class Partial(NamedTuple):
 class Match(NamedTuple):
     pages: list[int]  #: pages that hold the first ``len(pages) * page_size`` tokens, in order
     cursor: Cursor  #: where publishing goes on after them
-    partial: Partial | None = None  #: the page that shares most of what follows
+    partial: Partial | None = None  #: the page that shares most of what follows, where such hits are wanted
 
 
 class Forgotten(NamedTuple):
@@ -42,6 +42,10 @@ class PrefixCache(Protocol):
 
     def match(self, tokens: Sequence[int], max_pages: int, salt: Salt) -> Match:
         """The longest run of known pages from the first token on. No content changes."""
+        ...
+
+    def partial(self, cursor: Cursor, following: Sequence[int]) -> Partial | None:
+        """The page after ``cursor`` that begins most like ``following``, which is one page of tokens or less."""
         ...
 
     def publish(self, cursor: Cursor, tokens: Sequence[int], page: int) -> Cursor:
@@ -81,6 +85,9 @@ class NoPrefixCache:
 
     def match(self, tokens: Sequence[int], max_pages: int, salt: Salt) -> Match:
         return Match([], None)
+
+    def partial(self, cursor: Cursor, following: Sequence[int]) -> Partial | None:
+        return None
 
     def publish(self, cursor: Cursor, tokens: Sequence[int], page: int) -> Cursor:
         return None

@@ -38,7 +38,7 @@ class _Content:
 
     def __init__(self, key: bytes, tokens: tuple[int, ...], parent: _Content | None) -> None:
         self.key, self.tokens, self.parent = key, tokens, parent
-        self.pages: list[int] = []  #: physical copies of it, oldest first: two sequences may have computed it at once
+        self.pages: list[int] = []  #: that hold it, the device's first: two sequences may have computed it at once
         self.children: list[_Content] = []  #: contents that continue it, by their tokens; for their sake it stays
 
 
@@ -62,7 +62,10 @@ class HashPrefixCache:
                 break
             content = found
             pages.append(found.pages[0])
-        return Match(pages, content, self._partial(content, tokens, len(pages) * size))
+        return Match(pages, content)
+
+    def partial(self, cursor: _Content, following: Sequence[int]) -> Partial | None:
+        return closest(cursor.children, tuple(following), _tokens, _first_page)
 
     def publish(self, cursor: _Content, tokens: Sequence[int], page: int) -> _Content | None:
         if len(tokens) != self.page_size:
@@ -72,7 +75,7 @@ class HashPrefixCache:
         if cursor.parent is not None and cursor not in self._index.get(cursor.key, ()):
             return None  # what comes before was evicted: nobody could find the way here
         content = self._enter(cursor, tuple(tokens))
-        content.pages.append(page)
+        insort(content.pages, page)
         self._content[page] = content
         return content
 
@@ -84,7 +87,8 @@ class HashPrefixCache:
 
     def move(self, page: int, target: int) -> None:
         content = self._content[target] = self._content.pop(page)
-        content.pages[content.pages.index(page)] = target
+        content.pages.remove(page)
+        insort(content.pages, target)
 
     def forget(self, page: int) -> Forgotten:
         content = self._content.pop(page)
@@ -138,10 +142,6 @@ class HashPrefixCache:
             if content.parent is parent and content.tokens == tokens:
                 return content
         return None
-
-    def _partial(self, parent: _Content, tokens: Sequence[int], start: int) -> Partial | None:
-        following = tuple(tokens[start : start + self.page_size])
-        return closest(parent.children, following, _tokens, _first_page)
 
 
 def _tokens(content: _Content) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 What prompts have in common is stored once; where they part, an edge is split. Splits fall between pages, whatever the
 page size, for a page is what can be shared. One content has one page: a sequence that computed the same keeps its own
 page to itself. Nothing here is locked: a page that somebody uses has a reference in the pool and is not evicted, and
-the eviction order (``leaves_first``) takes no page before those that continue it.
+an eviction order that is wrapped in ``leaves_first`` takes no page before those that continue it.
 """
 
 from __future__ import annotations
@@ -83,7 +83,15 @@ class RadixPrefixCache:
             node = entry
             pages.append(node.entries[depth - node.start].page)
             depth += 1
-        return Match(pages, _cursor(node, depth), self._partial(node, depth, self._run(tokens, depth)))
+        return Match(pages, _cursor(node, depth))
+
+    def partial(self, cursor: _Cursor, following: Sequence[int]) -> Partial | None:
+        node, depth = cursor.node, cursor.depth
+        if depth == node.stop:
+            return closest(node.children, tuple(following), _first_run, _first_page)
+        entry = node.entries[depth - node.start]
+        shared = shared_run(entry.run, following)
+        return Partial(entry.page, shared) if shared else None
 
     def publish(self, cursor: _Cursor, tokens: Sequence[int], page: int) -> _Cursor | None:
         if len(tokens) != self.page_size:
@@ -156,13 +164,6 @@ class RadixPrefixCache:
         if depth == node.stop:
             return node.child(run)
         return node if node.entries[depth - node.start].run == run else None
-
-    def _partial(self, node: _Node, depth: int, following: Run) -> Partial | None:
-        if depth == node.stop:
-            return closest(node.children, following, _first_run, _first_page)
-        entry = node.entries[depth - node.start]
-        shared = shared_run(entry.run, following)
-        return Partial(entry.page, shared) if shared else None
 
     def _add(self, node: _Node, depth: int, run: Run, page: int) -> _Node:
         """``run`` follows at ``depth``, where nothing equal does yet. Returns the node that has it."""

@@ -21,7 +21,8 @@ from pagedlab.memory.prefix_cache import PrefixCache
 
 @dataclass
 class CacheStats:
-    """Counted on admission: a request that was refused and tried again counts once, a preempted one again."""
+    """Tokens are counted on admission: a request that was refused and tried again counts once, one that was preempted
+    and is computed anew again."""
 
     queried_tokens: int = 0
     hit_tokens: int = 0

@@ -20,9 +20,6 @@ class Inside(Protocol):
     def manager(self) -> CacheManager: ...
     @property
     def running(self) -> list[Sequence]: ...
-    def most_slots(self, sequence: Sequence) -> int:
-        """Tokens that the sequence may come to hold: prompt and max_tokens, but for the very last."""
-        ...
 
 
 class AdmissionPolicy:
@@ -53,7 +50,7 @@ class ReserveEverything(AdmissionPolicy):
 
     def admits(self, sequence: Sequence, inside: Inside) -> bool:
         pages_for = inside.manager.pages_for
-        reserved = sum(other.width * pages_for(inside.most_slots(other)) for other in (*inside.running, sequence))
+        reserved = sum(other.width * pages_for(other.request.most_slots) for other in (*inside.running, sequence))
         return reserved <= inside.manager.pool.num_pages - inside.manager.num_pinned
 
 
@@ -65,8 +62,8 @@ class GuaranteedNoEvict(AdmissionPolicy):
     """
 
     def admits(self, sequence: Sequence, inside: Inside) -> bool:
-        promised = _still_needed(inside, ((other, inside.most_slots(other)) for other in inside.running))
-        return promised + _cost(sequence, inside.most_slots(sequence), inside) <= inside.manager.num_available
+        promised = _still_needed(inside, ((other, other.request.most_slots) for other in inside.running))
+        return promised + _cost(sequence, sequence.request.most_slots, inside) <= inside.manager.num_available
 
 
 class OptimisticRatio(AdmissionPolicy):
@@ -90,11 +87,11 @@ class OptimisticRatio(AdmissionPolicy):
             self.ratio = max(self.floor, self.ratio - self._decay)
             return
         output = sum(other.num_output + self.more for other in inside.running)
-        allowed = sum(inside.most_slots(other) + 1 - other.request.num_prompt for other in inside.running)
+        allowed = sum(other.request.most_tokens - other.request.num_prompt for other in inside.running)
         self.ratio = max(self.ratio, min(1.0, output / max(1, allowed)))
 
     def _expected(self, sequence: Sequence, inside: Inside) -> int:
-        more = inside.most_slots(sequence) - sequence.num_tokens
+        more = sequence.request.most_slots - sequence.num_tokens
         return sequence.num_tokens + max(0, int(self.ratio * more))
 
 

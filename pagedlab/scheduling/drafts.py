@@ -30,7 +30,7 @@ def add_drafts(plan: StepPlan, budget: int, drafter: Drafter, manager: CacheMana
     """
     for row in plan.samples:
         sequence, chunk = row.sequence, plan.chunks[row.chunk]
-        most = min(budget, sequence.request.most_tokens - 1 - sequence.num_tokens)
+        most = min(budget, sequence.request.most_slots - sequence.num_tokens)
         if most < 1 or chunk.num_tokens > 1 or sequence.num_output == 0 or sequence.request.params.beam_width:
             continue  # (at a prompt's end forks are made, which sample from the chunk's last row: a draft's otherwise)
         drafts = _proposed(drafter, sequence, most)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pagedlab.errors import InvalidRequest
+from pagedlab.errors import InvalidConfig, InvalidRequest
 from pagedlab.scheduling.request import Request
 
 
@@ -20,13 +20,13 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("max_tokens_per_step", "max_sequences", "max_context"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} was asked for; it must be at least 1")
+                raise InvalidConfig(f"{name}={getattr(self, name)} was asked for; it must be at least 1")
         if self.max_overtakes < 0:
-            raise ValueError(f"max_overtakes={self.max_overtakes} was asked for; it must be at least 0")
+            raise InvalidConfig(f"max_overtakes={self.max_overtakes} was asked for; it must be at least 0")
 
 
-def refuse_impossible(request: Request, limits: Limits, max_sequence_tokens: int, slots: int) -> None:
-    """Raise InvalidRequest for what can never be served. ``slots``: those that a sequence has when it is alone."""
+def refuse_impossible(request: Request, limits: Limits, max_sequence_tokens: int, pool_slots: int) -> None:
+    """Raise InvalidRequest for what can never be served. ``pool_slots``: what pins leave of the pool."""
     params, num_prompt = request.params, request.num_prompt
     if num_prompt == 0:
         raise InvalidRequest(f"request {request.id} has an empty prompt; give it at least one token")
@@ -34,7 +34,7 @@ def refuse_impossible(request: Request, limits: Limits, max_sequence_tokens: int
     if num_tokens > max_sequence_tokens:
         raise InvalidRequest(
             f"request {request.id} asks for {num_tokens} tokens ({num_prompt} in its prompt); a sequence may have "
-            f"{max_sequence_tokens} (max_context {limits.max_context}, pool {slots} slots). "
+            f"{max_sequence_tokens} (max_context {limits.max_context}, pool {pool_slots} slots). "
             "Shorten the prompt, lower max_tokens, or raise num_pages or max_context."
         )
     wide = "beam_width" if params.beam_width else "n"

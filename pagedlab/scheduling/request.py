@@ -21,7 +21,7 @@ class FinishReason(StrEnum):
     STOP = "stop"  # an end-of-sequence token, a stop id or a stop string
     LENGTH = "length"  # max_tokens, or the context is full
     ABORT = "abort"  # the caller withdrew it
-    ERROR = "error"  # its step failed
+    ERROR = "error"  # its step failed, or what was to be made of its tokens
     PRUNED = "pruned"  # a beam whose place a likelier one took
 
     @property
@@ -40,7 +40,7 @@ class Sequence:
     id: int  #: unique in its scheduler; also its name in the cache manager
     request: Request = field(repr=False)
     index: int  #: which of the request's n sequences
-    token_ids: list[int]  #: prompt and output; only ever appended to
+    token_ids: list[int]  #: prompt and output; appended to, and cut where a stop string begins
     num_computed: int = 0
     num_cached: int = 0  #: prompt tokens it did not have to compute when it was first admitted
     num_preemptions: int = 0
@@ -79,7 +79,7 @@ class Request:
     prompt_ids: list[int]
     params: SamplingParams
     arrival: int = 0  #: order of arrival, counted by the scheduler
-    priority: int = 0  #: lower is more urgent; only the Priority policy looks at it
+    priority: int = 0  #: lower is more urgent, to the orders and victim choices that ask
     salt: Hashable = None  #: prefix-cache namespace
     seed: int = 0  #: of its sampling noise
     retention: tuple[Retention, ...] = ()  #: how long its pages are worth keeping
@@ -91,6 +91,11 @@ class Request:
     @property
     def num_prompt(self) -> int:
         return len(self.prompt_ids)
+
+    @property
+    def most_slots(self) -> int:
+        """Slots that each of its sequences may come to need: the very last token needs none."""
+        return self.most_tokens - 1
 
     @property
     def alive(self) -> list[Sequence]:

@@ -49,6 +49,8 @@ class SamplingParams:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
         object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
         object.__setattr__(self, "logits_processors", tuple(self.logits_processors))
+        for name in _COUNTS:
+            self._require(isinstance(getattr(self, name), int | None), name, "an integer")
         self._require(self.n >= 1, "n", "at least 1")
         self._require(self.beam_width is None or self.beam_width >= 1, "beam_width", "at least 1, or None")
         self._require(self.max_tokens is None or self.max_tokens >= 1, "max_tokens", "at least 1, or None")
@@ -60,7 +62,7 @@ class SamplingParams:
         self._require(0 < self.repetition_penalty < math.inf, "repetition_penalty", "finite and above 0")
         self._require(math.isfinite(self.presence_penalty), "presence_penalty", "finite")
         self._require(math.isfinite(self.frequency_penalty), "frequency_penalty", "finite")
-        self._require(math.isfinite(self.length_penalty), "length_penalty", "finite")
+        self._require(abs(self.length_penalty) <= 50, "length_penalty", "from -50 to 50")
         self._require(all(map(math.isfinite, (self.logit_bias or {}).values())), "logit_bias", "finite")
         self._require(all(self.stop), "stop", "strings that are not empty")
         self._require(self.logprobs is None or self.logprobs >= 0, "logprobs", "0 or more, or None")
@@ -88,6 +90,9 @@ class SamplingParams:
     def _require(self, holds: bool, name: str, expected: str) -> None:
         if not holds:
             raise InvalidRequest(f"{name}={getattr(self, name)!r} was asked for; it must be {expected}")
+
+
+_COUNTS = ("n", "beam_width", "max_tokens", "min_tokens", "top_k", "logprobs", "seed")
 
 
 def _is_choice(texts: Sequence[str]) -> bool:

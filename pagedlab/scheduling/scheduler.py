@@ -67,10 +67,6 @@ class Scheduler:
         """The longest sequence, in tokens, that context and pool allow. The last token needs no slot."""
         return min(self.limits.max_context, self._slots_for_one() + 1)
 
-    def most_slots(self, sequence: Sequence) -> int:
-        """Tokens that the sequence may come to hold: prompt and max_tokens, but for the very last."""
-        return sequence.request.most_tokens - 1
-
     def is_full(self, sequence: Sequence) -> bool:
         """The sequence has as many tokens as it asked for, or as it can have."""
         return len(sequence.token_ids) >= sequence.request.most_tokens
@@ -79,7 +75,8 @@ class Scheduler:
 
     def add(self, request: Request) -> None:
         """Put a request in line. One that can never be served raises InvalidRequest, and nothing else changes."""
-        refuse_impossible(request, self.limits, self.max_sequence_tokens, self._slots_for_one())
+        pool_slots = (self.manager.pool.num_pages - self.manager.num_pinned) * self.manager.page_size
+        refuse_impossible(request, self.limits, self.max_sequence_tokens, pool_slots)
         request.arrival = self._num_requests
         asked = request.params.max_tokens
         request.most_tokens = self.max_sequence_tokens if asked is None else request.num_prompt + asked
@@ -98,16 +95,15 @@ class Scheduler:
         plan.copies = self.manager.take_copies()
         return plan
 
-    def commit(self, plan: StepPlan, tokens: list[list[int]]) -> list[Sequence]:
+    def commit(self, plan: StepPlan, tokens: list[list[int]]) -> None:
         """The step was computed, and ``tokens[i]`` are the new tokens of ``plan.samples[i]``.
 
         As many of its drafts were accepted as there are tokens beyond the first. No token at all: the row failed, or
-        the sequence is a beam that now awaits the choice of its request. Returns the sequences that ended.
+        the sequence is a beam that now awaits the choice of its request.
         """
         for chunk in plan.chunks:
             if not chunk.drafts:
                 self._computed(chunk.sequence, chunk.stop)
-        finished = []
         for row, new in zip(plan.samples, tokens, strict=True):
             sequence, chunk = row.sequence, plan.chunks[row.chunk]
             if sequence.status is not _RUNNING:  # it was ended while the step ran
@@ -120,8 +116,6 @@ class Scheduler:
             sequence.awaits = not new and bool(sequence.request.params.beam_width)
             if reason is not None:
                 self.finish(sequence, reason)
-                finished.append(sequence)
-        return finished
 
     def branch(self, request: Request, chosen: Iterable[tuple[Sequence, int]]) -> list[Sequence]:
         """The beams of ``request`` go on with these tokens, in this order; those that are not chosen end.
@@ -177,14 +171,14 @@ class Scheduler:
 
         Raises OutOfPages as that does, and InvalidRequest when somebody who was accepted could not finish beside them.
         """
-        pages = self.manager.lookup([*tokens, 0], salt) // self.manager.page_size
+        pages = self.manager.pages_to_pin(tokens, salt)
         left = self._slots_for_one(pages)
         for sequence in (*self.waiting, *self.running, *self.asleep):
-            most = self.most_slots(sequence)
+            most = sequence.request.most_slots
             if most > left:
                 raise InvalidRequest(
-                    f"{pages} pages cannot be pinned: request {sequence.request.id} may come to need {most} slots, "
-                    f"and {left} would be left. Pin less, or wait until it has ended."
+                    f"{pages} pages more cannot be pinned: request {sequence.request.id} may come to need {most} "
+                    f"slots, and {left} would be left. Pin less, or wait until it has ended."
                 )
         return self.manager.pin(name, tokens, salt)
 
@@ -237,7 +231,7 @@ class Scheduler:
             sequence.status = Status.RUNNING
             insort(self.running, sequence, key=self._key)
             sequence.num_computed = admitted.num_hit
-            if sequence.num_preemptions == 0:
+            if sequence.num_preemptions == 0 and sequence.num_output == 0:
                 sequence.num_cached = admitted.num_hit
             budget -= admitted.num_tokens - admitted.num_hit
             self.manager.publish(sequence.id, sequence.token_ids, admitted.num_tokens)
@@ -335,7 +329,8 @@ class Scheduler:
         request.num_made += 1
         request.sequences.append(sequence)
         if self.manager.trace is not None:
-            label = request.id if request.params.n == 1 else f"{request.id}.{sequence.index}"
+            alone = request.params.n == 1 and not request.params.beam_width
+            label = request.id if alone else f"{request.id}.{sequence.index}"
             self.manager.trace.describe(sequence.id, label, sequence.token_ids)
         self.manager.record(EventKind.ARRIVE, sequence=sequence.id, value=request.num_prompt)
         return sequence

@@ -16,7 +16,19 @@ from pagedlab.errors import EngineClosed, InvalidRequest
 from pagedlab.models.catalog import LoadedModel
 from pagedlab.scheduling.plan import StepPlan
 from pagedlab.scheduling.request import FinishReason
-from tests.engine.serving import GREEDY, LONG, REQUESTS, Gate, assert_same, gated, last, serve, served_alone, tokens
+from tests.engine.serving import (
+    GREEDY,
+    LONG,
+    REQUESTS,
+    Gate,
+    assert_nothing_is_left,
+    assert_same,
+    gated,
+    last,
+    serve,
+    served_alone,
+    tokens,
+)
 
 
 @pytest.fixture(scope="module")
@@ -160,5 +172,6 @@ def test_a_loop_that_dies_tells_everybody(tiny_model: LoadedModel, monkeypatch: 
                 await last(serving, "x", GREEDY)
         for error in errors:
             assert isinstance(error, EngineClosed) and isinstance(error.__cause__, SystemExit)
+        assert_nothing_is_left(llm)
 
     asyncio.run(main())

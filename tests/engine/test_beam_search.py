@@ -96,3 +96,12 @@ def test_beams_cannot_be_streamed_nor_be_more_than_may_run(exact_model: LoadedMo
         llm.stream(PROMPT, wish(2))
     with pytest.raises(InvalidRequest, match="max_sequences"):
         llm.generate(PROMPT, wish(5))
+
+
+def test_a_search_in_which_every_token_ends_ends_with_the_likeliest(tiny_model: LoadedModel) -> None:
+    params = SamplingParams(beam_width=2, max_tokens=5, stop_token_ids=range(tiny_model.config.vocab_size))
+    (output,) = LLM(tiny_model).generate("x", params, progress=False)
+    (best,) = LLM(tiny_model).generate("x", SamplingParams(temperature=0, max_tokens=1), progress=False)
+    assert len(output.outputs) == 2
+    assert {len(beam.token_ids) for beam in output.outputs} == {1}
+    assert output.outputs[0].token_ids == best.outputs[0].token_ids

@@ -31,10 +31,23 @@ def test_the_text_ends_before_the_stop_string_that_completes_first(
             assert output.text == so_far[: min(so_far.index(s) for s in complete)]
             break
         assert not complete or "\ufffd" in so_far
-    output.finish(ids)
+    output.finish()
     assert output.text.startswith(shown)
     if stopped is None:
         assert output.text == tiny_model.tokenizer.decode(ids)
+
+
+def test_a_stop_string_that_came_too_early_to_stop_does_not_stop_later_beside_a_longer_one(
+    tiny_model: LoadedModel,
+) -> None:
+    for stop in (["e"], ["e", "zzzzz"]):
+        output = OutputText(tiny_model.tokenizer, stop)
+        stops = [
+            output.push(token, may_stop=number > 3)
+            for number, token in enumerate(tiny_model.tokenizer.encode("hello world"), start=1)
+        ]
+        output.finish()
+        assert (set(stops), output.text) == ({None}, "hello world")
 
 
 @given(text=st.text(min_size=1, max_size=30))
@@ -54,7 +67,7 @@ def assert_pieces_are_the_whole(tokenizer: Tokenizer, ids: list[int]) -> None:
         assert output.text.startswith(shown), "shown text is never taken back"
         pieces.append(output.text[len(shown) :])
         shown = output.text
-    output.finish(ids)
+    output.finish()
     assert output.text.startswith(shown)
     assert "".join(pieces) + output.text[len(shown) :] == tokenizer.decode(ids)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 
 from pagedlab import LLM, SamplingParams
 from pagedlab.engine import live
-from pagedlab.errors import StepFailed
+from pagedlab.engine.beam_search import BeamSearch
+from pagedlab.errors import InvalidRequest, StepFailed
 from pagedlab.models.catalog import LoadedModel
 from tests.engine.oracle import greedy
 
@@ -74,8 +76,6 @@ def test_a_failure_in_detokenising_harms_nobody_else(tiny_model: LoadedModel, mo
 
 
 def test_a_failure_among_beams_ends_all_of_them(tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pagedlab.engine.beam_search import BeamSearch
-
     observe = BeamSearch.observe
 
     def failing(self: BeamSearch, beam: Any, logits: torch.Tensor) -> None:
@@ -87,6 +87,45 @@ def test_a_failure_among_beams_ends_all_of_them(tiny_model: LoadedModel, monkeyp
     outputs = serve(LLM(tiny_model, page_size=4), [GREEDY, SamplingParams(beam_width=3, max_tokens=8), GREEDY])
     assert [output.error for output in outputs] == [None, "ValueError: planted in the search", None]
     assert {beam.finish_reason for beam in outputs[1].outputs} == {"error"}
+
+
+def test_a_failure_in_choosing_among_beams_ends_their_search_alone(
+    tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(self: BeamSearch) -> None:
+        raise OverflowError("planted in the choice")
+
+    monkeypatch.setattr(BeamSearch, "advance", failing)
+    outputs = serve(LLM(tiny_model, page_size=4), [GREEDY, SamplingParams(beam_width=3, max_tokens=8), GREEDY])
+    assert [output.error for output in outputs] == [None, "OverflowError: planted in the choice", None]
+
+
+@pytest.mark.parametrize("wish", [GREEDY, SamplingParams(temperature=0, max_tokens=8, ignore_eos=True, logprobs=1)])
+def test_a_text_whose_end_cannot_be_decoded_ends_its_own_request_only(
+    tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch, wish: SamplingParams
+) -> None:
+    class Fragile(live.OutputText):
+        def finish(self) -> None:
+            if self._stop == ("never",):
+                raise UnicodeError("planted at the end")
+            super().finish()
+
+    monkeypatch.setattr(live, "OutputText", Fragile)
+    outputs = serve(LLM(tiny_model, page_size=4), [GREEDY, replace(wish, stop="never"), GREEDY])
+    assert [output.error for output in outputs] == [None, "UnicodeError: planted at the end", None]
+
+
+def test_a_request_that_makes_no_sense_is_refused_before_it_can_stand_in_anybodys_way(tiny_model: LoadedModel) -> None:
+    llm = LLM(tiny_model)
+    for prompt, wishes in (
+        ([1.0, 2.0], {}),
+        (["x"], {}),
+        ([1, 2], {"salt": ["a", "list"]}),
+        ([1, 2], {"retention": [{"priority": 3}]}),
+    ):
+        with pytest.raises(InvalidRequest, match=r"token 1\.0|token 'x'|salt \['a', 'list'\]|retention"):
+            llm.engine.add_request(prompt, GREEDY, **wishes)
+    assert not llm.engine.has_work
 
 
 def test_a_failed_step_ends_whole_requests_and_says_why_in_their_outputs(

@@ -33,6 +33,11 @@ from pagedlab.scheduling.sampling import CONSTRAINTS, SamplingParams
         {"choice": "yes"},
         {"choice": ["yes", 3]},
         {"beam_width": 0},
+        {"beam_width": 1.5},
+        {"n": 1.5},
+        {"max_tokens": 2.5},
+        {"seed": 0.5},
+        {"length_penalty": 2000.0},
     ],
 )
 def test_an_impossible_wish_is_refused_by_name(wrong: dict[str, object]) -> None:

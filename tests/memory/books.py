@@ -108,8 +108,6 @@ class Books:
         if name in self.swapped:
             pages, known = self.swapped[name]
             hits = [] if HOLE in pages else self.shelf.match(text, known // size)
-            far = [at for at, page in enumerate(hits) if page >= self.setup.num_pages]
-            hits = hits[: far[0]] if far else hits
             published, num_holes = len(hits), pages.count(HOLE)
         else:
             hits = self.shelf.match(text, (num_prompt - 1) // size)
@@ -125,7 +123,7 @@ class Books:
         num_tokens = min(num_prompt, known + budget)
         references = self.references()
         in_use = [page for page in hits if page != HOLE and references[page]]
-        cost = self.pages_for(max(num_tokens, known if name in self.swapped else 0)) - num_holes - len(in_use)
+        cost = self.pages_for(num_tokens) - num_holes - len(in_use)
         return Wanted(known, num_tokens, hits, published, partial, cost)
 
     def must_copy(self, name: int, num_tokens: int) -> bool:

@@ -53,7 +53,7 @@ MUTANTS = {
     ],
     "memory/manager.py": [
         Mutant("a prompt is hit to its last token", "(len(tokens) - 1) // self", "len(tokens) // self"),
-        Mutant("a partial hit takes the last token too", "len(tokens) - 1 - len(match", "len(tokens) - len(match"),
+        Mutant("a partial hit takes the last token too", "len(tokens) - 1 - start)", "len(tokens) - start)"),
         Mutant(
             "an admission fails half-way",
             "        self.store.require(self.pages_for(num_tokens) - behind, match.pages[behind:])\n",
@@ -130,7 +130,8 @@ MUTANTS = {
         Mutant("what came before does not matter", "content.parent is parent and ", ""),
         Mutant("keys are not chained", "blake2b(parent + _packer", "blake2b(_packer"),
         Mutant("salts do not isolate", "root = self._roots.get(salt)", "root = self._roots.get(None)"),
-        Mutant("a reused page keeps its content", "        content.pages.remove(page)\n", ""),
+        Mutant("a reused page keeps its content", "        content.pages.remove(page)\n        while", "        while"),
+        Mutant("the host's copy is hit", "insort(content.pages, target)", "content.pages.insert(0, target)"),
         Mutant(
             "a page is published after what was lost",
             "if cursor.parent is not None and cursor not in",

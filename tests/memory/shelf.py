@@ -24,7 +24,7 @@ class Content:
     birth: int
     before: int  #: the prefix that it continues
     run: list[int]
-    pages: list[int] = field(default_factory=list)  #: oldest first
+    pages: list[int] = field(default_factory=list)  #: the device's first
 
 
 @dataclass
@@ -107,15 +107,15 @@ class Shelf:
             self.contents[prefix] = Content(self.tick(), before, run)
         content = self.contents[prefix]
         if page not in content.pages and (self.kind == "hash" or not content.pages):
-            content.pages.append(page)
+            content.pages = sorted([*content.pages, page])
             self.held[page] = prefix
             self.uses[page] = Use(self.tick())
         return (prefix, content.birth)
 
     def move(self, page: int, target: int) -> None:
         prefix = self.held[target] = self.held.pop(page)
-        pages = self.contents[prefix].pages
-        pages[pages.index(page)] = target
+        content = self.contents[prefix]
+        content.pages = sorted({*content.pages, target} - {page})
         self.uses[target] = self.uses.pop(page)
 
     def forget(self, page: int) -> list[int]:

@@ -185,6 +185,15 @@ def test_the_queue_finds_the_smallest_key_however_often_pages_were_relabelled(or
         assert len(queue._line) <= 2 * 12 + 65
 
 
+def test_wishes_that_nobody_waits_for_any_more_take_no_memory() -> None:
+    queue = EvictionQueue(EVICTION_ORDERS["priority"], lambda page: True, Clock())
+    for page in range(4):
+        queue.learn(page)
+    for number in range(2000):
+        queue.retain(number % 4, 50, 1.0 + number)
+    assert len(queue._expiries) <= 2 * 4 + 65
+
+
 @both_caches
 @page_sizes
 def test_a_pinned_prefix_stays_while_everything_else_is_evicted(page_size: int, cache: str) -> None:

@@ -270,3 +270,34 @@ def test_what_is_in_host_memory_counts_as_no_room_on_the_device(cache: str) -> N
     assert machine.manager.admit(1, tokens[:4]).num_hit == 2
     manager: CacheManager = machine.manager
     assert manager.num_available == 0
+
+
+@both_caches
+@several_slots
+def test_what_comes_back_with_a_swapped_sequence_can_be_hit_on_the_device(page_size: int, cache: str) -> None:
+    """Its own full pages lie in host memory twice by then: as it left them, and as the cache does."""
+    machine = Machine(4, page_size, cache, 8)
+    tokens = [A] * 2 * page_size + [B]
+    machine.serve(0, tokens)
+    written = machine.read(0)
+    assert machine.manager.swap_out(0)
+    machine.copy()
+    machine.press(4)
+    machine.manager.begin_step(3)
+    machine.manager.admit(0, tokens, budget=0)
+    machine.copy()
+    assert machine.read(0) == written
+    assert machine.manager.prefix_cache.match(tokens, 2, None).pages == pages_of(machine.manager, 0)[:2]
+    assert machine.manager.pages_to_admit(1, [*tokens, C], 2 * page_size + 1) == 1, "the others are shared"
+
+
+@several_slots
+def test_of_two_copies_the_one_on_the_device_is_hit(page_size: int) -> None:
+    machine = Machine(3, page_size, "hash", 3)
+    tokens = [A] * page_size
+    machine.serve(0, tokens)
+    machine.serve(1, tokens)  # as long as one page holds all of its prompt, its last token must be computed: a copy
+    assert pages_of(machine.manager, 0) != pages_of(machine.manager, 1)
+    leave(machine.manager, 0)
+    machine.press(2)
+    assert machine.manager.prefix_cache.match(tokens, 1, None).pages == pages_of(machine.manager, 1)

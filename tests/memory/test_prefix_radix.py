@@ -152,16 +152,22 @@ def test_every_cursor_ever_given_publishes_where_it_stands_or_not_at_all(data: s
 @pytest.mark.parametrize("page_size", [2, 3, 4, 7, 16])
 def test_the_best_partial_match_is_found_inside_an_edge_and_among_its_children(page_size: int) -> None:
     cache = RadixPrefixCache(page_size)
+
+    def partial(tokens: list[int], max_pages: int) -> Partial | None:
+        match = cache.match(tokens, max_pages, None)
+        start = len(match.pages) * page_size
+        return cache.partial(match.cursor, tokens[start : start + page_size])
+
     write(cache, runs(page_size, A, B, B), [0, 1, 2])
     wanted = runs(page_size, A, B)
     wanted[-1] = C
-    assert cache.match(wanted, 2, None).partial == Partial(1, page_size - 1), "inside the edge"
+    assert partial(wanted, 2) == Partial(1, page_size - 1), "inside the edge"
     other = [B] + [D] * (page_size - 1)
     write(cache, runs(page_size, A) + other, [0, 11])
     rival = Partial(11, 1) if page_size == 2 else Partial(1, page_size - 1)
-    assert cache.match(wanted, 2, None).partial == rival, "the most alike of two children"
-    assert cache.match(runs(page_size, A) + other, 1, None).partial == Partial(11, page_size)
-    assert cache.match(runs(page_size, A, C), 2, None).partial is None
+    assert partial(wanted, 2) == rival, "the most alike of two children"
+    assert partial(runs(page_size, A) + other, 1) == Partial(11, page_size)
+    assert partial(runs(page_size, A, C), 2) is None
 
 
 @page_sizes

@@ -141,7 +141,7 @@ def test_what_others_read_cannot_be_cut(page_size: int) -> None:
     serve(manager, 0, [A] * (page_size + 1))
     for cut in (0, page_size - 1):
         before = snapshot(manager)
-        with pytest.raises(ValueError, match=f"1 pages of them published; it cannot be cut to {cut}"):
+        with pytest.raises(ValueError, match=f"1 published; it cannot be cut to {cut}"):
             manager.truncate(0, cut)
         assert snapshot(manager) == before
     manager.extend(0, 2 * page_size)
@@ -164,3 +164,14 @@ def test_a_hole_cannot_be_published_and_ends_publishing() -> None:
     manager.publish(0, [A] * 6, 6)
     manager.check()
     assert not published(manager)
+
+
+@page_sizes
+def test_what_was_given_back_cannot_be_cut(page_size: int) -> None:
+    manager = make_manager(6, page_size, None, window=1)
+    serve(manager, 0, [A] * 4 * page_size)
+    manager.slide(0)
+    before = snapshot(manager)
+    with pytest.raises(ValueError, match="4 of its pages were given back, 0 published; it cannot be cut to 0"):
+        manager.truncate(0, 0)
+    assert snapshot(manager) == before

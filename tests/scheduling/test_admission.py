@@ -58,12 +58,12 @@ def test_a_whole_prompt_must_fit_beside_what_is_left_of_the_prompts_inside() -> 
 @pytest.mark.parametrize("seed", range(5))
 def test_reserving_everything_holds_prompt_and_max_tokens_of_all_who_are_inside(seed: int) -> None:
     engine = FakeEngine(num_pages=16, admission=ReserveEverything())
-    pages_for, most_slots = engine.manager.pages_for, engine.scheduler.most_slots
+    pages_for = engine.manager.pages_for
     prove = engine._prove_memory
 
     def prove_reservation() -> None:
         prove()
-        assert sum(pages_for(most_slots(inside)) for inside in engine.scheduler.running) <= 16
+        assert sum(pages_for(inside.request.most_slots) for inside in engine.scheduler.running) <= 16
 
     engine._prove_memory = prove_reservation  # type: ignore[method-assign]
     assert sum(under_load(engine, seed)) == 0

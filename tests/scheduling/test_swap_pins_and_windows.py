@@ -51,7 +51,9 @@ def test_what_would_keep_somebody_from_ending_cannot_be_pinned() -> None:
     engine.add([1] * 8, max_tokens=1)
     engine.run()
     waiting = engine.add([2] * 4, max_tokens=3)  # may come to hold 6 tokens: 3 pages
-    with pytest.raises(InvalidRequest, match=r"4 pages cannot be pinned: .* may come to need 6 slots, and 4 would be"):
+    with pytest.raises(
+        InvalidRequest, match=r"4 pages more cannot be pinned: .* may come to need 6 slots, and 4 would be"
+    ):
         engine.pin([1] * 8)
     name = engine.pin([1] * 6)
     with pytest.raises(InvalidRequest, match="pool 6 slots"):
@@ -68,7 +70,11 @@ def test_a_page_that_two_pins_hold_is_missed_once() -> None:
     engine = FakeEngine(page_size=2, num_pages=4)
     engine.add([1] * 5, max_tokens=1)
     engine.run()
+    waiting = engine.add([2] * 3, max_tokens=2)  # what it may need is there, and what is pinned is pinned already
     names = [engine.pin([1] * 4) for _ in range(2)]
+    while engine.scheduler.has_work:
+        engine.step()
+    assert waiting.finished
     assert engine.scheduler.max_sequence_tokens == 5, "two pages of two, and a token that needs no slot"
     for name in names:
         engine.unpin(name)
