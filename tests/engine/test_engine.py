@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 import torch
 
 from pagedlab import LLM, SamplingParams
 from pagedlab.engine.outputs import RequestOutput
-from pagedlab.errors import InvalidConfig, InvalidRequest, RequestAborted, RequestFailed, StepFailed
+from pagedlab.errors import InvalidConfig, InvalidRequest, StepFailed
 from pagedlab.memory.prefix_hash import HashPrefixCache
 from pagedlab.models.catalog import LoadedModel
-from pagedlab.scheduling.plan import StepPlan
 from tests.engine.oracle import greedy, logits_of_last
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
@@ -212,60 +210,6 @@ def test_abort_gives_the_pages_back_at_once(tiny_model: LoadedModel, steps: int)
     assert_nothing_is_left(llm)
 
 
-def test_a_stream_says_what_generate_says(tiny_model: LoadedModel) -> None:
-    llm = LLM(tiny_model)
-    whole = llm.generate(some_prompts()[3], GREEDY)[0].outputs[0]
-    pieces = list(llm.stream(some_prompts()[3], GREEDY))
-    assert [token for piece in pieces for token in piece.token_ids] == whole.token_ids
-    assert "".join(piece.text for piece in pieces) == whole.text
-
-
-def test_two_streams_by_turns_and_one_left_early_do_not_disturb_each_other(tiny_model: LoadedModel) -> None:
-    llm = LLM(tiny_model)
-    first, second = llm.stream(some_prompts()[0], GREEDY), llm.stream(some_prompts()[1], GREEDY)
-    left = [next(first).token_ids, next(second).token_ids, next(first).token_ids]
-    first.close()
-    rest = [piece.token_ids for piece in second]
-    alone = LLM(tiny_model).generate(some_prompts()[1], GREEDY)[0].outputs[0].token_ids
-    assert sum([left[1], *rest], []) == alone
-    assert_nothing_is_left(llm)
-
-
-def test_a_stream_whose_request_fails_says_so_after_what_came_before(tiny_model: LoadedModel) -> None:
-    def trip(tokens: list[int], logits: torch.Tensor) -> torch.Tensor:
-        if len(tokens) == 3:
-            raise ZeroDivisionError("planted in a processor")
-        return logits
-
-    llm = LLM(tiny_model)
-    stream = llm.stream("x", replace(GREEDY, logits_processors=[trip]))
-    assert [len(next(stream).token_ids) for _ in range(4)] == [1, 1, 1, 0]
-    with pytest.raises(RequestFailed, match="ZeroDivisionError: planted in a processor"):
-        next(stream)
-    assert not llm.engine.has_work
-
-
-def test_a_step_that_fails_is_told_to_the_streams_that_were_in_it_whoever_made_it(
-    tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    llm = LLM(tiny_model, max_sequences=1)
-    first, second = llm.stream("x", GREEDY), llm.stream("y", GREEDY)
-    next(first)
-    run, failures = llm.engine.runner.run, iter([True])
-
-    def fails_once(plan: StepPlan) -> torch.Tensor:
-        if next(failures, False):
-            raise RuntimeError("planted")
-        return run(plan)
-
-    monkeypatch.setattr(llm.engine.runner, "run", fails_once)
-    alone = [token for piece in LLM(tiny_model).stream("y", GREEDY) for token in piece.token_ids]
-    assert [token for piece in second for token in piece.token_ids] == alone, "it waited, and was not in that step"
-    assert next(first).token_ids == [], "it ended in that step"
-    with pytest.raises(RequestFailed, match="planted"):
-        next(first)
-
-
 def test_a_name_that_a_caller_chose_is_not_given_to_another(tiny_model: LoadedModel) -> None:
     llm = LLM(tiny_model)
     llm.engine.add_request("x", GREEDY, request_id="1")
@@ -290,15 +234,6 @@ def test_only_what_is_pinned_can_be_unpinned(tiny_model: LoadedModel) -> None:
         with pytest.raises(InvalidRequest, match=rf"nothing is pinned as {wrong}; there are pins \[{name}\]"):
             llm.engine.unpin(wrong)
     llm.engine.unpin(name)
-
-
-def test_a_caller_whose_request_is_aborted_by_another_is_told(tiny_model: LoadedModel) -> None:
-    llm = LLM(tiny_model)
-    stream = llm.stream(some_prompts()[0], GREEDY)
-    next(stream)
-    llm.engine.abort("0")
-    with pytest.raises(RequestAborted):
-        next(stream)
 
 
 def test_a_failed_step_ends_its_sequences_and_publishes_nothing(
