@@ -42,8 +42,8 @@ def to_numbers(codes, d, HEAD_DIM: tl.constexpr, STORE: tl.constexpr, NUMBER: tl
     ``STORE``: "int8", "int4", "fp8", or "plain" for numbers that are kept as they are.
     """
     if STORE == "int4":
-        high = (d >= HEAD_DIM // 2)[None, :]
-        codes = (tl.where(high, codes >> 4, codes & 15).to(tl.int8) - 8).to(tl.int8)
+        shift = (d // (HEAD_DIM // 2) * 4).to(tl.uint8)[None, :]
+        codes = ((codes >> shift) & 15).to(tl.int8) - 8
     elif STORE == "int8":
         codes = (codes ^ 128).to(tl.int8, bitcast=True)  # to invert the highest bit is to subtract 128
     elif STORE == "fp8":

@@ -6,11 +6,13 @@ The idea
     A long context is cut into splits, one program each, so that even a single sequence fills the chip; a second, small
     kernel merges what they found (Flash-Decoding; the merge by log-sum-exp is exact: FlashAttention, arXiv:2205.14135).
 
-    With a window, a context is its last so many tokens: nothing before them is read.
+    With a window, a context is its last so many tokens: nothing before them is read. With a soft cap, scores are
+    squeezed between plus and minus it (Gemma 2, arXiv:2408.00118). Quantised pages are read as they are
+    (``dequantise.py``).
 
 What it must move, for a sequence of L tokens and one KV head
-    2 * L * D * bytes of keys and values, read once; L / P * 4 bytes of page table; next to nothing else.
-    It does 4 * G * L * D FLOPs meanwhile: about G FLOPs a byte at 16 bits. Bound by memory, on every chip there is.
+    2 * L * (bytes of a vector, ``kv_format.py``) of keys and values, read once; L / P * 4 bytes of page table; little
+    else. It does 4 * G * L * D FLOPs meanwhile: about G FLOPs a byte at 16 bits. Bound by memory, on every chip.
 
 One program
                      D                 page table of the sequence
@@ -33,29 +35,36 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pagedlab.errors import KernelUnavailable
+from pagedlab.errors import InvalidQuantity
 from pagedlab_kernels.batch import PagedBatch
-from pagedlab_kernels.kv_format import PLAIN, LayerKV, QuantizedKV
+from pagedlab_kernels.dequantise import column_of, load_ladder, to_numbers
+from pagedlab_kernels.kv_format import LayerKV, QuantizedKV
+from pagedlab_kernels.splits import choose_splits, merge_splits
 
 #: The interpreter multiplies the bit patterns of bfloat16 in tl.dot: there, everything is widened first.
 INTERPRETED = triton.knobs.runtime.interpret
-#: A widened tile takes the registers of so many warps.
-WIDENING_WARPS = 8
+#: AMD's matrix units multiply float32 as it is; NVIDIA's do it in tf32, of which a float32 number is nearly the sum of
+#: two; and their asynchronous copies reward more stages.
+HIP = torch.version.hip is not None
 
 
 # Numbers that change from step to step are not specialised: no new compilation when a batch or a context grows.
-@triton.jit(do_not_specialize=["table_stride", "num_splits", "reach"])
+@triton.jit(do_not_specialize=["num_vectors", "table_stride", "num_splits", "split_tokens", "reach"])
 def paged_decode_kernel(
     q_ptr,  # [B, H, D]
-    kv_ptr,  # [2, N, Hkv, P, D], contiguous
+    kv_ptr,  # [2, N, Hkv, P, D], contiguous: numbers, or codes (int4: D / 2 bytes a vector)
+    scales_ptr,  # [2, N, Hkv, P] float32, or None where STORE is "plain"
+    zeros_ptr,  # the same, or None where STORE is "plain" or "fp8"
     table_ptr,  # [B, max_pages] int32
     length_ptr,  # [B] int32
-    partial_ptr,  # [B, H, splits, D] float32: each split's softmax-weighted sum of values
+    partial_ptr,  # [B, H, splits, D]: each split's softmax-weighted mean of values
     lse_ptr,  # [B, H, splits] float32: log of each split's sum of exponentials
     scale,
-    value_offset,  # elements from keys to values: N * Hkv * P * D
+    softcap,  # read where CAPPED
+    num_vectors,  # keys of the pool, N * Hkv * P: so far behind the keys lie the values
     table_stride,
     num_splits,
+    split_tokens,  # 0: an equal share for each split
     reach,  # tokens that a row attends to at most, its own the last of them
     GROUP: tl.constexpr,
     HEAD_DIM: tl.constexpr,
@@ -63,10 +72,16 @@ def paged_decode_kernel(
     TILE: tl.constexpr,
     GROUP_PADDED: tl.constexpr,
     DIM_PADDED: tl.constexpr,
+    STORE: tl.constexpr,
+    CAPPED: tl.constexpr,
     WIDEN: tl.constexpr,
+    EXACT: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):
-    # A 16-bit number is a tf32 number, and a float32 one nearly the sum of two: three passes of the matrix units.
-    PRECISION: tl.constexpr = "tf32x3" if WIDEN else "ieee"
+    NUMBER: tl.constexpr = tl.float32 if WIDEN else q_ptr.dtype.element_ty
+    # A weight times a scale needs float32's range; what it multiplies is exact in bfloat16.
+    WEIGHT: tl.constexpr = NUMBER if WIDEN or STORE == "plain" else tl.bfloat16
+    WIDTH: tl.constexpr = HEAD_DIM // 2 if STORE == "int4" else HEAD_DIM
     sequence, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     num_kv_heads = tl.num_programs(1)
 
@@ -74,6 +89,7 @@ def paged_decode_kernel(
     length = tl.load(length_ptr + sequence)
     oldest = tl.maximum(length - reach, 0)
     share = tl.cdiv(tl.cdiv(length - oldest, num_splits), TILE) * TILE
+    share = tl.where(split_tokens > 0, split_tokens, share)
     first = oldest + split * share
     last = tl.minimum(first + share, length)
 
@@ -83,155 +99,184 @@ def paged_decode_kernel(
     num_heads = num_kv_heads * GROUP
     q_at = (sequence * num_heads + head)[:, None] * HEAD_DIM + d[None, :]
     in_q = (g < GROUP)[:, None] & (d < HEAD_DIM)[None, :]
-    q = tl.load(q_ptr + q_at, mask=in_q, other=0.0)
-    if WIDEN:
-        q = q.to(tl.float32)
+    q = tl.load(q_ptr + q_at, mask=in_q, other=0.0).to(NUMBER)
+    q_sum = tl.sum(q.to(tl.float32), 1)
 
     # 3. Tile after tile, with a running maximum and sum.
     largest = tl.full([GROUP_PADDED], float("-inf"), tl.float32)
     total = tl.zeros([GROUP_PADDED], tl.float32)
     acc = tl.zeros([GROUP_PADDED, DIM_PADDED], tl.float32)
+    column = column_of(d, HEAD_DIM, STORE)[None, :]
+    values_after = num_vectors.to(tl.int64)
     for start in range(first, last, TILE):
         token = start + tl.arange(0, TILE)
         there = token < last
         page = tl.load(table_ptr + sequence * table_stride + token // PAGE_SIZE, mask=there, other=0).to(tl.int64)
         row = (page * num_kv_heads + kv_head) * PAGE_SIZE + token % PAGE_SIZE
-        kv_at = row[:, None] * HEAD_DIM + d[None, :]
+        kv_at = row[:, None] * WIDTH + column
         in_kv = there[:, None] & (d < HEAD_DIM)[None, :]
-        k = tl.load(kv_ptr + kv_at, mask=in_kv, other=0.0)
-        v = tl.load(kv_ptr + value_offset + kv_at, mask=in_kv, other=0.0)
-        if WIDEN:
-            k, v = k.to(tl.float32), v.to(tl.float32)
+        k = to_numbers(tl.load(kv_ptr + kv_at, mask=in_kv, other=0), d, HEAD_DIM, STORE, NUMBER)
+        v = tl.load(kv_ptr + values_after * WIDTH + kv_at, mask=in_kv, other=0)
+        v = to_numbers(v, d, HEAD_DIM, STORE, WEIGHT)
+        if STORE != "plain":
+            k_scale, k_zero = load_ladder(scales_ptr, zeros_ptr, row, there, STORE)
+            v_scale, v_zero = load_ladder(scales_ptr, zeros_ptr, row + values_after, there, STORE)
 
-        scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
+        scores = dot(q, tl.trans(k), tl.zeros([GROUP_PADDED, TILE], tl.float32), EXACT, PRECISION)
+        if STORE != "plain":
+            scores = scores * k_scale[None, :] + q_sum[:, None] * k_zero[None, :]
+        scores *= scale
+        if CAPPED:
+            scores = softcap * tanh(scores / softcap)
         scores = tl.where(there[None, :], scores, float("-inf"))
         new_largest = tl.maximum(largest, tl.max(scores, 1))
         weights = tl.exp(scores - new_largest[:, None])
         rescale = tl.exp(largest - new_largest)
         total = total * rescale + tl.sum(weights, 1)
-        acc = acc * rescale[:, None] + tl.dot(weights.to(v.dtype), v, input_precision=PRECISION)
+        acc *= rescale[:, None]
+        if STORE != "plain":
+            acc += tl.sum(weights * v_zero[None, :], 1)[:, None]
+            weights *= v_scale[None, :]
+        acc = dot(weights.to(WEIGHT), v, acc, EXACT, PRECISION)
         largest = new_largest
 
     # 4. What this split found. An empty one leaves log(0) = -inf: it will weigh nothing.
     out_row = (sequence * num_heads + head) * num_splits + split
     found = tl.where(total > 0, total, 1.0)
-    tl.store(partial_ptr + out_row[:, None] * HEAD_DIM + d[None, :], acc / found[:, None], mask=in_q)
+    mean_at = out_row[:, None] * HEAD_DIM + d[None, :]
+    tl.store(partial_ptr + mean_at, (acc / found[:, None]).to(partial_ptr.dtype.element_ty), mask=in_q)
     tl.store(lse_ptr + out_row, tl.where(total > 0, largest + tl.log(found), float("-inf")), mask=g < GROUP)
 
 
-@triton.jit(do_not_specialize=["num_splits"])
-def merge_kernel(
-    partial_ptr,  # [B * H, splits, D] float32
-    lse_ptr,  # [B * H, splits] float32
-    out_ptr,  # [B * H, D]
-    num_splits,
-    HEAD_DIM: tl.constexpr,
-    SPLITS_PADDED: tl.constexpr,
-    DIM_PADDED: tl.constexpr,
-):
-    """A split that holds the share exp(lse - max) of all exponentials has that share in the result."""
-    row = tl.program_id(0)
-    s, d = tl.arange(0, SPLITS_PADDED), tl.arange(0, DIM_PADDED)
-    lse = tl.load(lse_ptr + row * num_splits + s, mask=s < num_splits, other=float("-inf"))
-    share = tl.exp(lse - tl.max(lse, 0))
-    at = (row * num_splits + s)[:, None] * HEAD_DIM + d[None, :]
-    partial = tl.load(partial_ptr + at, mask=(s < num_splits)[:, None] & (d < HEAD_DIM)[None, :], other=0.0)
-    merged = tl.sum(partial * share[:, None], 0) / tl.sum(share, 0)
-    tl.store(out_ptr + row * HEAD_DIM + d, merged.to(out_ptr.dtype.element_ty), mask=d < HEAD_DIM)
+@triton.jit
+def dot(x, y, acc, EXACT: tl.constexpr, PRECISION: tl.constexpr):
+    """x · y + acc. ``EXACT``: y has no more than the 11 bits of tf32, as 16-bit numbers and codes do."""
+    if EXACT and x.dtype == tl.float32 and PRECISION == "tf32x3":
+        # Of the three products of halves that "tf32x3" makes, one is with a y that is 0: two do.
+        high = (x.to(tl.int32, bitcast=True) & -8192).to(tl.float32, bitcast=True)
+        acc = tl.dot(x - high, y, acc, input_precision="tf32")
+        return tl.dot(high, y, acc, input_precision="tf32")
+    else:  # a return in each branch: Triton compiles only the one that is taken
+        return tl.dot(x, y, acc, input_precision=PRECISION)
 
 
-def choose_splits(batch: int, num_kv_heads: int, max_context: int, num_processors: int) -> int:
-    """Enough programs to fill the chip twice over, none with fewer than 256 tokens, at most 64 splits.
-
-    ``max_context``: tokens that the row that reads the most of them has to read.
-    """
-    wanted = triton.cdiv(2 * num_processors, batch * num_kv_heads)
-    return max(1, min(wanted, max_context // 256, 64))
+@triton.jit
+def tanh(x):
+    """Off by some 1e-7 at most, near 0 too; the exponential may be infinite or 0. The interpreter has none."""
+    return 1.0 - 2.0 / (tl.exp(2.0 * x) + 1.0)
 
 
 def paged_decode(
     q: Tensor,
-    kv: Tensor,
+    kv: LayerKV,
     page_tables: Tensor,
     context_lens: Tensor,
     scale: float,
     *,
     max_context: int,
     window: int | None = None,
+    softcap: float | None = None,
     num_splits: int | None = None,
+    split_tokens: int | None = None,
 ) -> Tensor:
     """``q: [B, H, D]``, one query row a sequence; ``kv: [2, N, Hkv, P, D]`` contiguous -> ``[B, H, D]``.
 
-    ``max_context`` is in tokens: the longest of ``context_lens: [B] int32``. Where the types of ``q`` and ``kv``
-    differ, both are widened to float32.
+    ``max_context`` is in tokens: the longest of ``context_lens: [B] int32``. ``softcap``: scores s become
+    softcap * tanh(s / softcap). Where the types of ``q`` and of a plain ``kv`` differ, both are widened to float32.
+
+    A context is cut into ``num_splits`` equal splits, by default as many as suit the chip; or into splits of
+    ``split_tokens``: then the result for a sequence is the same, bit for bit, whatever else is in the batch.
     """
-    reach = max_context if window is None else window
+    if isinstance(kv, QuantizedKV):
+        store, numbers, scales, zeros = kv.kv_dtype, kv.codes, kv.scales, kv.zeros
+    else:
+        store, numbers, scales, zeros = "plain", kv, None, None
     (batch, num_heads, dim), (_, num_pages, num_kv_heads, page_size, _) = q.shape, kv.shape
-    if num_splits is None:
+    reach = max_context if window is None else window
+    seen = min(max_context, reach)
+    if split_tokens is not None:
+        num_splits = triton.cdiv(seen, split_tokens)
+    elif num_splits is None:
         processors = torch.cuda.get_device_properties(q.device).multi_processor_count if q.is_cuda else 1
-        num_splits = choose_splits(batch, num_kv_heads, min(max_context, reach), processors)
+        num_splits = choose_splits(batch, num_kv_heads, seen, processors)
     q, out = q.contiguous(), torch.empty_like(q, memory_format=torch.contiguous_format)
-    partial = torch.empty(batch, num_heads, num_splits, dim, dtype=torch.float32, device=q.device)
-    lse = torch.empty(batch, num_heads, num_splits, dtype=torch.float32, device=q.device)
-    mixed = q.dtype != kv.dtype
-    constants = decode_constants(num_heads // num_kv_heads, dim, page_size, torch.float32 if mixed else q.dtype)
+    # The mean of a single split is the result: there is nothing to merge.
+    partial = out if num_splits == 1 else q.new_empty(batch, num_heads, num_splits, dim, dtype=torch.float32)
+    lse = q.new_empty(batch, num_heads, num_splits, dtype=torch.float32)
+    widen = q.dtype == torch.float32 or (store == "plain" and q.dtype != kv.dtype) or INTERPRETED
     paged_decode_kernel[(batch, num_kv_heads, num_splits)](
         q,
-        kv,
+        numbers,
+        scales,
+        zeros,
         page_tables,
         context_lens,
         partial,
         lse,
         scale,
-        num_pages * num_kv_heads * page_size * dim,
+        softcap or 0.0,
+        num_pages * num_kv_heads * page_size,
         page_tables.stride(0),
         num_splits,
+        split_tokens or 0,
         reach,
-        **constants,
-        WIDEN=INTERPRETED or mixed,
-        num_warps=WIDENING_WARPS if mixed else 4,
+        **decode_constants(num_heads // num_kv_heads, dim, page_size, store, widen, numbers.dtype != torch.float32),
+        CAPPED=softcap is not None,
     )
-    merge_kernel[(batch * num_heads,)](
-        partial,
-        lse,
-        out,
-        num_splits,
-        HEAD_DIM=dim,
-        SPLITS_PADDED=triton.next_power_of_2(num_splits),
-        DIM_PADDED=constants["DIM_PADDED"],
-    )
+    if num_splits > 1:
+        merge_splits(partial, lse, out)
     return out
 
 
-def decode_constants(group: int, head_dim: int, page_size: int, dtype: torch.dtype) -> dict[str, int]:
-    """What the decode kernel is compiled for.
+def decode_constants(
+    group: int, head_dim: int, page_size: int, store: str, widen: bool, exact: bool, hip: bool = HIP
+) -> dict[str, int | str]:
+    """What the decode kernel is compiled for, and the compiler's options. ``widen``: all arithmetic is in float32;
+    ``exact``: pages are not.
 
-    A tile holds 16 KiB of keys, so that keys, values and scores stay in registers; half of that in float32, whose
-    products are made without matrix units, in registers as well.
+    A tile has room for 8,192 numbers (64 tokens of 128), so that keys, values and scores stay in registers; for half
+    as many where they are widened to float32, or unpacked where nothing is copied asynchronously.
     """
     dim_padded = max(16, triton.next_power_of_2(head_dim))
-    room = 16384 if dtype.itemsize < 4 else 8192
+    unpack = hip and store != "plain"
+    room, longest = (4096, 32 if unpack else 128) if widen or unpack else (8192, 128)
     return {
         "GROUP": group,
         "HEAD_DIM": head_dim,
         "PAGE_SIZE": page_size,
-        "TILE": max(16, min(128, room // (dim_padded * dtype.itemsize))),
+        "TILE": max(16, min(longest, room // dim_padded)),
         "GROUP_PADDED": max(16, triton.next_power_of_2(group)),
         "DIM_PADDED": dim_padded,
+        "STORE": store,
+        "WIDEN": widen,
+        "EXACT": exact,
+        "PRECISION": "ieee" if hip else "tf32x3",
+        "num_warps": 4 if exact else 8,
+        # The page table comes one stage before the keys: five stages keep two tiles under way.
+        "num_stages": 2 if hip else 5,
     }
 
 
-def triton_attention(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *, window: int | None = None) -> Tensor:
+def triton_attention(
+    q: Tensor,
+    kv: LayerKV,
+    batch: PagedBatch,
+    scale: float,
+    *,
+    window: int | None = None,
+    softcap: float | None = None,
+    split_tokens: int | None = None,
+) -> Tensor:
     """Decode rows and chunks alike: a chunk of T tokens is T decodes whose contexts grow by one, a staircase.
 
-    Raises KernelUnavailable for quantised pages.
+    ``softcap`` and ``split_tokens``: see ``paged_decode``. Raises ValueError where tensors do not fit together, and
+    InvalidQuantity for a window, a soft cap or a split that is not positive.
     """
     batch.check_fits(q, kv, window)
-    if isinstance(kv, QuantizedKV):
-        raise KernelUnavailable(
-            f"attention='triton' was asked for over {kv.kv_dtype} pages, which it does not read; "
-            f"use attention='reference', or kv_dtype {', '.join(PLAIN)}"
-        )
+    if softcap is not None and not softcap > 0:
+        raise InvalidQuantity(f"a soft cap of {softcap} was asked for; scores must have room on both sides of 0")
+    if split_tokens is not None and split_tokens < 1:
+        raise InvalidQuantity(f"splits of {split_tokens} tokens were asked for; a split holds at least one")
     tables, context_lens = batch.page_tables, batch.context_lens
     if not batch.decode_only:
         rows = (batch.query_start[1:] - batch.query_start[:-1]).long()
@@ -240,4 +285,14 @@ def triton_attention(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *,
             batch.query_start[1:][sequence_of_row] - torch.arange(q.shape[0], device=q.device, dtype=torch.int32) - 1
         )
         tables, context_lens = tables[sequence_of_row], context_lens[sequence_of_row] - after_it
-    return paged_decode(q, kv, tables, context_lens, scale, max_context=batch.max_context_len, window=window)
+    return paged_decode(
+        q,
+        kv,
+        tables,
+        context_lens,
+        scale,
+        max_context=batch.max_context_len,
+        window=window,
+        softcap=softcap,
+        split_tokens=split_tokens,
+    )

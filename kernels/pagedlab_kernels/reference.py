@@ -20,8 +20,19 @@ from pagedlab_kernels.batch import PagedBatch
 from pagedlab_kernels.kv_format import LayerKV, QuantizedKV, dequantize, gather_pages
 
 
-def oracle_attention(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *, window: int | None = None) -> Tensor:
-    """The formula, token by token and head by head -> ``[T, H, D]`` float64. Every other kernel is held to this one."""
+def oracle_attention(
+    q: Tensor,
+    kv: LayerKV,
+    batch: PagedBatch,
+    scale: float,
+    *,
+    window: int | None = None,
+    softcap: float | None = None,
+) -> Tensor:
+    """The formula, token by token and head by head -> ``[T, H, D]`` float64. Every other kernel is held to this one.
+
+    ``softcap``: scores s become softcap * tanh(s / softcap) (Gemma 2, arXiv:2408.00118).
+    """
     out = torch.empty(q.shape, dtype=torch.float64, device=q.device)
     if isinstance(kv, QuantizedKV):
         kv = dequantize(kv.kv_dtype, *kv.parts)
@@ -38,6 +49,8 @@ def oracle_attention(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *,
             seen = slice(max(0, stop - reach) - oldest, stop - oldest)
             for head in range(q.shape[1]):
                 scores = scale * keys[seen, head // group] @ q[row, head].double()
+                if softcap is not None:
+                    scores = softcap * (scores / softcap).tanh()
                 weights = (scores - scores.max()).exp()
                 out[row, head] = weights / weights.sum() @ values[seen, head // group]
     return out

@@ -39,7 +39,6 @@ from pagedlab.scheduling.scheduler import Scheduler
 from pagedlab.scheduling.victims import VICTIMS, VictimChoice
 from pagedlab_kernels import get_attention
 from pagedlab_kernels.batch import AttentionFn
-from pagedlab_kernels.kv_format import QuantizedKV
 
 
 @dataclass(frozen=True)
@@ -141,11 +140,6 @@ class Engine:
         )
         if attention is None:
             attention = "cpu" if parameter.device.type == "cpu" else "triton"
-        if attention == "triton" and isinstance(self.kv.layers[0], QuantizedKV):
-            raise InvalidConfig(
-                f"kv_dtype={kv_dtype!r} was asked for with attention='triton', which reads pages in float32, bfloat16 "
-                "and float16; choose one of these, or attention='reference' (or 'cpu', for a model on the CPU)"
-            )
         attend = get_attention(attention) if isinstance(attention, str) else attention
         self.adapters = {
             name: adapter

@@ -335,7 +335,6 @@ def test_your_own_pool_cache_order_and_attention_serve_the_model(
         {"victim": "me"},
         {"drafter": "oracle"},
         {"kv_dtype": "int3"},
-        {"kv_dtype": "int8", "attention": "triton"},
     ],
 )
 def test_an_engine_that_cannot_be_built_says_which_setting_to_change(

@@ -1,4 +1,4 @@
-"""Compile the decode kernels for GPUs that are not here and print what they cost, as JSON. Run as a script:
+"""Compile the Triton kernels for GPUs that are not here and print what they cost, as JSON. Run as a script:
 a process that interprets Triton cannot compile it."""
 
 from __future__ import annotations
@@ -6,63 +6,118 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.compiler import ASTSource, CompiledKernel
 
-from pagedlab_kernels.paged_decode import WIDENING_WARPS, decode_constants, merge_kernel, paged_decode_kernel
+from pagedlab_kernels.paged_decode import decode_constants, paged_decode_kernel
+from pagedlab_kernels.splits import AT_ONCE, merge_kernel
 
-TORCH = {"fp32": torch.float32, "bf16": torch.bfloat16}
-HEAD_DIMS = (64, 80, 96, 128, 256)
+TARGETS = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "sm_100": GPUTarget("cuda", 100, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+#: Types of queries, and what pages may be kept in beside them.
+STORES = [("bf16", "bf16"), ("fp32", "fp32"), ("bf16", "int8"), ("bf16", "int4"), ("bf16", "fp8")]
 ALIGNED = [["tt.divisibility", 16]]  #: what Triton finds out about tensors by itself
 
 
-def decode_source(dtype: str, head_dim: int, group: int, page_size: int, kv_dtype: str | None = None) -> ASTSource:
-    names = ["q", "kv", "table", "length", "partial", "lse"]
-    types = [f"*{dtype}", f"*{kv_dtype or dtype}", "*i32", "*i32", "*fp32", "*fp32"]
-    signature = {f"{name}_ptr": kind for name, kind in zip(names, types, strict=True)}
-    signature |= {"scale": "fp32", "value_offset": "i64", "table_stride": "i32", "num_splits": "i32", "reach": "i32"}
-    constants = {**decode_constants(group, head_dim, page_size, TORCH[dtype]), "WIDEN": kv_dtype is not None}
-    aligned = {(i,): ALIGNED for i in range(6)}
-    return ASTSource(paged_decode_kernel, signature | dict.fromkeys(constants, "constexpr"), constants, aligned)
+@dataclass(frozen=True)
+class Kernel:
+    """One specialisation of a kernel: what Triton would compile at the first call with such arguments."""
+
+    name: str
+    function: triton.JITFunction
+    types: dict[str, str]  #: of what is not constant: "*bf16", "i32" ...
+    constants: dict[str, object]  #: and options of the compiler
+
+    def compile(self, target: GPUTarget) -> CompiledKernel:
+        options = {name: value for name, value in self.constants.items() if name not in self.function.arg_names}
+        constants = {name: value for name, value in self.constants.items() if name in self.function.arg_names}
+        types = self.types | dict.fromkeys(constants, "constexpr")
+        signature = {name: types[name] for name in self.function.arg_names}
+        aligned = {(i,): ALIGNED for i, kind in enumerate(signature.values()) if kind.startswith("*")}
+        return triton.compile(ASTSource(self.function, signature, constants, aligned), target=target, options=options)
 
 
-def merge_source(head_dim: int, splits: int) -> ASTSource:
-    signature = {"partial_ptr": "*fp32", "lse_ptr": "*fp32", "out_ptr": "*bf16", "num_splits": "i32"}
-    constants = {"HEAD_DIM": head_dim, "SPLITS_PADDED": splits, "DIM_PADDED": head_dim}
-    aligned = {(i,): ALIGNED for i in range(3)}
-    return ASTSource(merge_kernel, signature | dict.fromkeys(constants, "constexpr"), constants, aligned)
+def decode(
+    q: str, store: str, head_dim: int, *, hip: bool, group: int = 4, page_size: int = 16, capped: bool = False
+) -> Kernel:
+    """``store``: a type of Triton's ("bf16") or one of quantised pages ("int8")."""
+    plain = store not in ("int8", "int4", "fp8")
+    widen = q == "fp32" or (plain and q != store)
+    constants = decode_constants(group, head_dim, page_size, "plain" if plain else store, widen, store != "fp32", hip)
+    constants["CAPPED"] = capped
+    types = {"q_ptr": f"*{q}", "kv_ptr": f"*{store}" if plain else "*u8", "scales_ptr": "*fp32", "zeros_ptr": "*fp32"}
+    types |= {"table_ptr": "*i32", "length_ptr": "*i32", "partial_ptr": "*fp32", "lse_ptr": "*fp32"}
+    types |= {"scale": "fp32", "softcap": "fp32"}
+    types |= dict.fromkeys(("num_vectors", "table_stride", "num_splits", "split_tokens", "reach"), "i32")
+    absent = ("scales_ptr", "zeros_ptr") if plain else ("zeros_ptr",) if store == "fp8" else ()
+    name = f"decode {q} over {store}, D {head_dim}, G {group}, P {page_size}{', capped' if capped else ''}"
+    return Kernel(name, paged_decode_kernel, types, constants | dict.fromkeys(absent))
 
 
-def resources(cubin: bytes) -> dict[str, int]:
-    """Registers and bytes of stack a thread: what does not fit into registers spills onto the stack."""
-    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+def merge(head_dim: int) -> Kernel:
+    types = {"partial_ptr": "*fp32", "lse_ptr": "*fp32", "out_ptr": "*bf16", "num_splits": "i32"}
+    constants = {"HEAD_DIM": head_dim, "DIM_PADDED": head_dim, "AT_ONCE": AT_ONCE}
+    return Kernel(f"merge, D {head_dim}", merge_kernel, types, constants)
+
+
+def kernels(hip: bool) -> Iterator[Kernel]:
+    for head_dim in (64, 128, 256):
+        for q, store in STORES:
+            yield decode(q, store, head_dim, hip=hip)
+        yield merge(head_dim)
+    yield decode("fp32", "bf16", 256, hip=hip)
+    yield decode("fp32", "int8", 256, hip=hip)
+    yield decode("bf16", "int4", 80, hip=hip, group=3, page_size=1)
+    yield decode("fp16", "fp16", 96, hip=hip, group=8, page_size=64, capped=True)
+
+
+def cost(compiled: CompiledKernel) -> dict[str, int]:
+    """Registers and spilled bytes of a thread, bytes that the threads of a program share, instructions."""
+    if "cubin" in compiled.asm:
+        resources = cuda_object(compiled.asm["cubin"], "cuobjdump", "--dump-resource-usage")
+        registers, spilled = found(r"REG:(\d+)", resources), found(r"STACK:(\d+)", resources)
+        instructions = len(re.findall(r"^\s+[/@\w].*;", cuda_object(compiled.asm["cubin"], "nvdisasm"), re.MULTILINE))
+    else:
+        assembly = compiled.asm["amdgcn"]
+        registers = found(r"\.vgpr_count:\s+(\d+)", assembly)
+        spilled = found(r"\.private_segment_fixed_size:\s+(\d+)", assembly)
+        instructions = len(re.findall(r"^\t[a-z]", assembly, re.MULTILINE))
+    used = {"registers": registers, "spilled": spilled, "shared": compiled.metadata.shared}
+    return used | {"instructions": instructions}
+
+
+def found(pattern: str, text: str) -> int:
+    match = re.search(pattern, text)
+    assert match is not None, text
+    return int(match[1])
+
+
+def cuda_object(cubin: bytes, tool: str, *options: str) -> str:
+    """What a tool that Triton brings along says of a kernel for an NVIDIA GPU."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        text = subprocess.run(
-            [tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True
-        ).stdout
-    found = re.search(r"REG:(\d+) STACK:(\d+)", text)
-    assert found is not None, text
-    return {"registers": int(found[1]), "stack": int(found[2])}
+        path = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / tool
+        return subprocess.run([path, *options, file.name], capture_output=True, text=True, check=True).stdout
 
 
 def main() -> None:
-    sources = {f"decode {dtype} {dim}": decode_source(dtype, dim, 4, 16) for dtype in TORCH for dim in HEAD_DIMS}
-    sources |= {"decode bf16 64, group 3, page 1": decode_source("bf16", 64, 3, 1), "merge": merge_source(256, 64)}
-    widening = {f"decode fp32 {dim} over bf16": decode_source("fp32", dim, 4, 16, "bf16") for dim in (64, 128, 256)}
     report = []
-    for capability in (80, 90):
-        for name, source in (sources | widening).items():
-            options = {"num_warps": WIDENING_WARPS if name in widening else 4}
-            compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-            cost = resources(compiled.asm["cubin"]) | {"shared": compiled.metadata.shared}
-            report.append({"target": f"sm_{capability}", "kernel": name} | cost)
+    for name in sys.argv[1:] or TARGETS:
+        target = TARGETS[name]
+        for kernel in kernels(hip=target.backend == "hip"):
+            report.append({"target": name, "kernel": kernel.name} | cost(kernel.compile(target)))
     print(json.dumps(report))
 
 

@@ -34,11 +34,12 @@ def test_the_kernels_compile_for_gpus_that_are_not_here_without_spilling() -> No
     done = in_a_child("-m", "tests.kernels.compile_offline", TRITON_INTERPRET="0", TRITON_DISABLE_LINE_INFO="1")
     assert done.returncode == 0, done.stderr[-4000:]
     report = json.loads(done.stdout)
-    assert {entry["target"] for entry in report} == {"sm_80", "sm_90"}
+    limits = {"sm_80": 163, "sm_90": 227, "sm_100": 227, "gfx942": 64}  # KiB that threads of one program may share
+    assert {entry["target"] for entry in report} == set(limits)
     for entry in report:
-        assert entry["stack"] == 0, f"registers spill: {entry}"
-        assert 0 < entry["registers"] <= 255
-        assert entry["shared"] <= 160 * 1024
+        assert entry["spilled"] == 0, f"registers spill: {entry}"
+        assert entry["registers"] > 0 and entry["instructions"] > 0
+        assert entry["shared"] <= limits[entry["target"]] * 1024
 
 
 def test_triton_without_a_gpu_says_how_to_interpret_it() -> None:
