@@ -43,8 +43,8 @@ from pagedlab_kernels.splits import choose_splits, merge_splits
 
 #: The interpreter multiplies the bit patterns of bfloat16 in tl.dot: there, everything is widened first.
 INTERPRETED = triton.knobs.runtime.interpret
-#: AMD's matrix units multiply float32 as it is; NVIDIA's do it in tf32, of which a float32 number is nearly the sum of
-#: two; and their asynchronous copies reward more stages.
+#: AMD's matrix units multiply float32 as it is. NVIDIA's take tf32, and a float32 number is nearly the sum of two such;
+#: and NVIDIA's chips copy into shared memory while they compute, several stages ahead.
 HIP = torch.version.hip is not None
 
 
@@ -79,7 +79,7 @@ def paged_decode_kernel(
     PRECISION: tl.constexpr,
 ):
     NUMBER: tl.constexpr = tl.float32 if WIDEN else q_ptr.dtype.element_ty
-    # A weight times a scale needs float32's range; what it multiplies is exact in bfloat16.
+    # A weight times a scale needs float32's range, which bfloat16 has; what it multiplies is exact in both.
     WEIGHT: tl.constexpr = NUMBER if WIDEN or STORE == "plain" else tl.bfloat16
     WIDTH: tl.constexpr = HEAD_DIM // 2 if STORE == "int4" else HEAD_DIM
     sequence, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -141,7 +141,7 @@ def paged_decode_kernel(
         largest = new_largest
 
     # 4. What this split found. An empty one leaves log(0) = -inf: it will weigh nothing.
-    out_row = (sequence * num_heads + head) * num_splits + split
+    out_row = (sequence * num_heads + head).to(tl.int64) * num_splits + split
     found = tl.where(total > 0, total, 1.0)
     mean_at = out_row[:, None] * HEAD_DIM + d[None, :]
     tl.store(partial_ptr + mean_at, (acc / found[:, None]).to(partial_ptr.dtype.element_ty), mask=in_q)

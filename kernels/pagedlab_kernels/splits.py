@@ -54,7 +54,7 @@ def merge_kernel(
 
     However many splits follow, empty, what is added to what stays the same: so do the bits of the result.
     """
-    row = tl.program_id(0)
+    row = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, DIM_PADDED)
     largest = tl.full([1], float("-inf"), tl.float32)
     total = tl.zeros([1], tl.float32)

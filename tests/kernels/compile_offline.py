@@ -1,5 +1,5 @@
-"""Compile the Triton kernels for GPUs that are not here and print what they cost, as JSON. Run as a script:
-a process that interprets Triton cannot compile it."""
+"""Compile the Triton kernels for GPUs that are not here and print what they cost, as JSON. Run as a script, with
+the names of targets or for all: a process that interprets Triton cannot compile it."""
 
 from __future__ import annotations
 

@@ -30,16 +30,17 @@ def test_the_interpreted_kernels_pass_their_tests() -> None:
 
 
 @pytest.mark.slow
-def test_the_kernels_compile_for_gpus_that_are_not_here_without_spilling() -> None:
-    done = in_a_child("-m", "tests.kernels.compile_offline", TRITON_INTERPRET="0", TRITON_DISABLE_LINE_INFO="1")
+@pytest.mark.parametrize(("target", "most_shared"), [("sm_80", 163), ("sm_90", 227), ("sm_100", 227), ("gfx942", 64)])
+def test_the_kernels_compile_for_gpus_that_are_not_here_without_spilling(target: str, most_shared: int) -> None:
+    """``most_shared``: KiB that one program may have of the memory that its threads share."""
+    done = in_a_child("-m", "tests.kernels.compile_offline", target, TRITON_INTERPRET="0", TRITON_DISABLE_LINE_INFO="1")
     assert done.returncode == 0, done.stderr[-4000:]
     report = json.loads(done.stdout)
-    limits = {"sm_80": 163, "sm_90": 227, "sm_100": 227, "gfx942": 64}  # KiB that threads of one program may share
-    assert {entry["target"] for entry in report} == set(limits)
+    assert {entry["target"] for entry in report} == {target} and len(report) > 20
     for entry in report:
         assert entry["spilled"] == 0, f"registers spill: {entry}"
         assert entry["registers"] > 0 and entry["instructions"] > 0
-        assert entry["shared"] <= limits[entry["target"]] * 1024
+        assert entry["shared"] <= most_shared * 1024
 
 
 def test_triton_without_a_gpu_says_how_to_interpret_it() -> None:
