@@ -1,0 +1,27 @@
+"""pagedlab's side of the race."""
+
+from __future__ import annotations
+
+import torch
+
+from bench.race_protocol import Generate, Setup, serve
+from pagedlab import LLM, SamplingParams
+
+PAGE_SIZE = 16
+
+
+def load(setup: Setup) -> tuple[Generate, str]:
+    torch.set_num_threads(setup.threads)
+    pages = setup.max_requests * -(-setup.max_context // PAGE_SIZE)
+    llm = LLM(setup.folder, page_size=PAGE_SIZE, num_pages=pages, max_sequences=setup.max_requests, trace=False)
+
+    def generate(prompts: list[list[int]], new_tokens: int) -> tuple[list[list[int]], list[float]]:
+        params = SamplingParams(max_tokens=new_tokens, temperature=0, ignore_eos=True)
+        done = llm.generate(prompts, params, progress=False)
+        return [one.outputs[0].token_ids for one in done], [one.metrics.first_token or 0.0 for one in done]
+
+    return generate, f"float32, native attention, prefix cache by hashes, {pages} pages of {PAGE_SIZE}"
+
+
+if __name__ == "__main__":
+    serve("pagedlab", "pagedlab", load)
