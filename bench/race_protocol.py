@@ -1,7 +1,7 @@
 """How the race speaks with an engine that runs in a process of its own: a line of JSON each way, by turns.
 
     -> (started)                                    <- {"engine": "vllm", "version": "0.32.0"}  or  {"absent": why}
-    -> {"folder": …, "gguf": …, "threads": 1}       <- {"settings": "eager, float32"}
+    -> {"folder": …, "threads": 1, …}              <- {"settings": "eager, float32"}
     -> {"prompts": [[…]], "new_tokens": 64}         <- {"seconds": 9.1, "first_token": [2.3, …], "outputs": [[…]]}
     -> (closed)                                     (ends)
 
@@ -28,10 +28,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Setup:
-    """What an engine is built from. Both files hold the same weights in float32."""
+    """What an engine is built from. ``folder`` and ``gguf`` hold the same weights, in float32."""
 
     folder: str  #: config.json and model.safetensors, as Hugging Face writes them
     gguf: str  #: the same for llama.cpp
+    quantised: str  #: the GGUF file that both were unpacked from
     threads: int
     max_context: int  #: no prompt and its output are longer together
     max_requests: int  #: no workload has more of them

@@ -1,13 +1,14 @@
 """vLLM's side of the race, on a CPU.
 
-Two things must be there before Python starts, so the runner starts itself once more: Intel's OpenMP, without which
-vLLM's kernels use one thread, and the cores that it may use.
+Some things must be there before Python starts, so the runner starts itself once more: Intel's OpenMP, without which
+vLLM's kernels use one thread, an allocator where there is one, and the cores that it may use.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from ctypes.util import find_library
 from pathlib import Path
 
 from bench.race_protocol import Generate, Setup, serve
@@ -25,8 +26,8 @@ def prepare() -> None:
         "VLLM_NO_USAGE_STATS": "1",
     }
     openmp = Path(sys.prefix) / "lib" / "libiomp5.so"
-    if openmp.exists():
-        wanted["LD_PRELOAD"] = str(openmp)
+    libraries = [str(openmp) if openmp.exists() else None, find_library("tcmalloc_minimal")]
+    wanted["LD_PRELOAD"] = ":".join(filter(None, libraries))
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         os.execve(sys.executable, [sys.executable, "-m", "bench.race_vllm"], os.environ | wanted)
 
@@ -51,8 +52,7 @@ def load(setup: Setup) -> tuple[Generate, str]:
         done = llm.generate(asked, params, use_tqdm=False)
         return [list(one.outputs[0].token_ids) for one in done], [one.metrics.first_token_ts for one in done]
 
-    openmp = "Intel's OpenMP" if "LD_PRELOAD" in os.environ else "no libiomp5: one thread"
-    return generate, f"float32, eager, prefix caching, {openmp}"
+    return generate, f"float32, eager, prefix caching, preloaded: {os.environ['LD_PRELOAD'] or 'nothing'}"
 
 
 if __name__ == "__main__":

@@ -88,9 +88,7 @@ def write_gguf(source: Path, target: Path) -> None:
         writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=of_items)
     writer.add_file_type(LlamaFileType.ALL_F32)
     for tensor in reader.tensors:
-        writer.add_tensor(
-            tensor.name, dequantize(tensor.data, tensor.tensor_type), raw_dtype=GGMLQuantizationType.F32
-        )
+        writer.add_tensor(tensor.name, dequantize(tensor.data, tensor.tensor_type), raw_dtype=GGMLQuantizationType.F32)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
