@@ -5,16 +5,19 @@ PYTHON ?= python3
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 # More arguments for JupyterLab: make lab LAB="--no-browser --port 9000"
 LAB ?=
+# More arguments for the race: make bench RACE="--python vllm=/path/to/its/python --json bench/results/race.json"
+RACE ?=
 
 export TORCH_CPU_INDEX
 IN_VENV := .venv/bin/python -m
 
-.PHONY: help setup model lab demo doctor test mutants soak notebooks pictures clean
+.PHONY: help setup model lab demo doctor test bench mutants soak notebooks pictures clean
 
 help:
 	@echo "make lab        open the course in JupyterLab"
 	@echo "make demo       watch a real model serve 24 requests from a page pool"
 	@echo "make test       everything that CI runs"
+	@echo "make bench      the race: the same requests for us and for whichever peers are installed"
 	@echo "make mutants    faults planted in memory and scheduling, and whether the tests notice each"
 	@echo "make soak       millions of random operations on memory, scheduler and engine, each proved right"
 	@echo "make doctor     what works on this machine, and what to do where something does not"
@@ -48,6 +51,9 @@ test: model
 	$(IN_VENV) tools.notebooks --check
 	$(IN_VENV) pytest --nbval --nbval-current-env notebooks
 	OMP_NUM_THREADS=1 $(IN_VENV) pytest -n 2 --dist loadfile tests
+
+bench: model
+	$(IN_VENV) bench.race $(RACE)
 
 mutants: setup
 	$(IN_VENV) tests.mutation

@@ -15,7 +15,7 @@ import argparse
 import datetime
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,14 +32,17 @@ from pagedlab.models.catalog import fetch
 
 MODEL = "smollm2-135m"
 VOCABULARY = 49_152
+MAX_CONTEXT, MAX_REQUESTS = 640, 64  # what the workloads need: every engine is given memory for so much
 
 
 @dataclass
 class Race:
-    """``pythons``: environment -> interpreter, for those that are not this one's."""
+    """``setup``: what each peer is built from, asked for once it is known to be there. ``pythons``: environment ->
+    interpreter, for those that are not this one's."""
 
-    setup: Setup
+    setup: Callable[[Peer], Setup]
     vocab_size: int
+    threads: int = 1
     pythons: Mapping[str, str] = field(default_factory=dict)
     patience: float = 1800.0  #: seconds of silence after which a contestant is out
     console: Console = field(default_factory=lambda: Console(stderr=True))
@@ -52,6 +55,7 @@ class Race:
             for peer in peers:
                 if (contestant := self._enter(peer)) is not None:
                     contestants.append(contestant)
+            self.console.print("warming up", style="dim")
             for workload in workloads(-1, self.vocab_size, quick=quick):
                 for contestant in tuple(contestants):
                     self._turn(contestants, contestant, workload.warm_up(), None)
@@ -75,7 +79,7 @@ class Race:
         self.console.print(f"{peer.name}: starting", style="dim")
         try:
             contestant = Contestant(
-                peer, self.pythons.get(peer.environment, sys.executable), self.setup.threads, self.patience
+                peer, self.pythons.get(peer.environment, sys.executable), self.threads, self.patience
             )
         except Absent as error:
             self._note(Entry(peer.name, "absent", why=str(error), install=peer.install))
@@ -84,7 +88,7 @@ class Race:
             self._note(Entry(peer.name, "failed", why=f"while it started: {error}"))
             return None
         try:
-            settings = contestant.load(self.setup)
+            settings = contestant.load(self.setup(peer))
         except Failed as error:
             contestant.close()
             self._note(Entry(peer.name, "failed", contestant.version, why=f"while it loaded the model: {error}"))
@@ -176,15 +180,13 @@ def main() -> None:
         rounds=options.rounds,
         quick=options.quick,
     )
-    setup = Setup(
-        folder=str(folder_of(MODEL)),
-        gguf=str(gguf_of(MODEL)),
-        quantised=str(fetch(MODEL)),
-        threads=options.threads,
-        max_context=640,
-        max_requests=64,
-    )
-    entries, results = Race(setup, VOCABULARY, pythons).run(chosen, options.rounds, quick=options.quick)
+
+    def setup(peer: Peer) -> Setup:
+        gguf = str(gguf_of(MODEL)) if peer.environment == "llama.cpp" else ""
+        return Setup(str(folder_of(MODEL)), gguf, str(fetch(MODEL)), options.threads, MAX_CONTEXT, MAX_REQUESTS)
+
+    race = Race(setup, VOCABULARY, options.threads, pythons)
+    entries, results = race.run(chosen, options.rounds, quick=options.quick)
     entries += [Entry(peer.name, "left out", why="--peers did not name it") for peer in PEERS if peer not in chosen]
     report = Report(machine, entries, results)
     show(report, Console(width=110))

@@ -40,8 +40,8 @@ def load(setup: Setup) -> tuple[Generate, str]:
     params.n_seq_max, params.n_ctx = setup.max_requests, setup.max_requests * setup.max_context
     params.n_batch, params.n_ubatch = BATCH, 512
     params.n_threads = params.n_threads_batch = setup.threads
-    params.flash_attn_type, params.type_k, params.type_v = FLASH_ATTENTION, F16, F16
-    params.kv_unified = False  # a stream for each sequence: decoding many was 2.6 times as fast
+    params.flash_attn_type, params.type_k, params.type_v = FLASH_ATTENTION, F16, F16  # decodes 16 at 2.6 times the rate
+    params.kv_unified = False  # a stream for each sequence
     context = lib.llama_init_from_model(model, params)
     memory = lib.llama_get_memory(context)
     batch = lib.llama_batch_init(BATCH, 0, 1)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-
 from bench.race_protocol import Generate, Setup, serve
-from pagedlab import LLM, SamplingParams
 
 PAGE_SIZE = 16
 
 
 def load(setup: Setup) -> tuple[Generate, str]:
+    from pagedlab import LLM, SamplingParams  # before torch: it chooses how torch's threads wait
+
+    import torch  # isort: skip
+
     torch.set_num_threads(setup.threads)
     pages = setup.max_requests * -(-setup.max_context // PAGE_SIZE)
     llm = LLM(setup.folder, page_size=PAGE_SIZE, num_pages=pages, max_sequences=setup.max_requests, trace=False)

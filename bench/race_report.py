@@ -67,7 +67,8 @@ class Report:
 def show(report: Report, console: Console) -> None:
     console.print(", ".join(f"{key} {value}" for key, value in report.about.items()), style="dim")
     for workload in dict.fromkeys(result.workload for result in report.results):
-        console.print(f"\n{workload}: {MEANING.get(workload, '')}")
+        size = " (of which --quick makes a hundredth)" if report.about["quick"] else ""
+        console.print(f"\n{workload}: {MEANING[workload]}{size}")
         table = Table(box=box.SIMPLE)
         for heading in ("", "seconds", "first token", "output tokens/s", "we are × as fast", "same outputs"):
             table.add_column(heading, justify="right" if heading else "left")

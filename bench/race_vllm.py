@@ -38,7 +38,7 @@ def load(setup: Setup) -> tuple[Generate, str]:
     llm = LLM(
         setup.folder,
         dtype="float32",
-        enforce_eager=True,  # compiling gained nothing on a CPU
+        enforce_eager=True,
         enable_prefix_caching=True,
         max_model_len=setup.max_context,
         max_num_seqs=setup.max_requests,
