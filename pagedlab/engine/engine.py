@@ -104,9 +104,9 @@ class Engine:
         if swap and not num_host_pages:
             raise InvalidConfig("preemption='swap' was asked for without host memory; give it num_host_pages")
         num_pages = num_pages if pool is None else pool.num_pages
-        parameter = next(self.model.parameters())
-        kv_dtype = kv_dtype or str(parameter.dtype).removeprefix("torch.").replace("float64", "float32")
-        self.kv = KVCache(self.config, num_pages, page_size, kv_dtype, parameter.device, num_host_pages)
+        self.model.prepare()
+        kv_dtype = kv_dtype or str(self.model.dtype).removeprefix("torch.").replace("float64", "float32")
+        self.kv = KVCache(self.config, num_pages, page_size, kv_dtype, self.model.device, num_host_pages)
         self.trace = Trace(num_pages, page_size) if trace else None
         if self.trace is not None and self.tokenizer is not None:
             self.trace.piece = self.tokenizer.piece
@@ -139,12 +139,12 @@ class Engine:
             eos_token_ids=self.config.eos_token_ids,
         )
         if attention is None:
-            attention = "cpu" if parameter.device.type == "cpu" else "triton"
+            attention = "cpu" if self.model.device.type == "cpu" else "triton"
         attend = get_attention(attention) if isinstance(attention, str) else attention
         self.adapters = {
             name: adapter
             if isinstance(adapter, LoraAdapter)
-            else load_adapter(Path(adapter), self.config, dtype=parameter.dtype, device=parameter.device)
+            else load_adapter(Path(adapter), self.config, dtype=self.model.dtype, device=self.model.device)
             for name, adapter in (adapters or {}).items()
         }
         self.runner = ModelRunner(self.model, self.kv, self.manager, attend, self.adapters)

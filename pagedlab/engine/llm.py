@@ -36,7 +36,8 @@ class StreamPiece(NamedTuple):
 class LLM:
     """``model``: a name in the catalogue, a folder, a .gguf file, a hub id, or a model that is loaded already.
 
-    ``knobs`` are those of :class:`~pagedlab.engine.engine.Engine`.
+    ``dtype`` and ``weights`` are how ``load_model`` is to load it. ``knobs`` are those of
+    :class:`~pagedlab.engine.engine.Engine`.
     """
 
     def __init__(
@@ -44,11 +45,17 @@ class LLM:
         model: str | Path | LoadedModel,
         *,
         dtype: torch.dtype = torch.float32,
+        weights: str | None = None,
         device: torch.device | str | None = None,
         progress: bool = True,
         **knobs: Any,
     ) -> None:
-        loaded = model if isinstance(model, LoadedModel) else load_model(model, dtype=dtype, progress=progress)
+        if isinstance(model, LoadedModel):
+            loaded = model
+            if weights is not None:
+                raise InvalidConfig(f"weights={weights!r} was asked for a model that is loaded; tell load_model")
+        else:
+            loaded = load_model(model, dtype=dtype, weights=weights, progress=progress)
         loaded.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.name = loaded.name
         self.engine = Engine(loaded, **knobs)

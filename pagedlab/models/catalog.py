@@ -19,7 +19,7 @@ import platformdirs
 import torch
 from filelock import FileLock
 
-from pagedlab.errors import CorruptFile, DownloadFailed, ModelError
+from pagedlab.errors import CorruptFile, DownloadFailed, InvalidConfig, ModelError
 from pagedlab.models.tiny import tiny_random
 from pagedlab.models.weights import LoadedModel, load_folder, load_gguf
 from pagedlab.progress import progress_bar
@@ -49,12 +49,30 @@ CATALOG = {
 }
 
 
-def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32, progress: bool = True) -> LoadedModel:
+def load_model(
+    source: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    weights: str | None = None,
+    progress: bool = True,
+) -> LoadedModel:
     """Load a model of any family in ``families.FAMILIES``, its weights as ``dtype`` on the CPU.
+
+    ``weights="int8"`` keeps matrices in 8 bits with a scale for each row, a quarter of the memory and up to three times
+    the speed for few rows, and off by some 1 %; everything else stays in ``dtype``, which must be float32.
 
     ``source``: ``"smollm2-135m"`` (fetched once, 93 MB), ``"tiny-random"``, a .gguf file, a folder as Hugging Face
     writes it, or a hub id such as ``"HuggingFaceTB/SmolLM2-135M-Instruct"``. ModelError says what is wrong with it.
     """
+    if weights not in (None, "int8"):
+        raise InvalidConfig(f"weights={weights!r} was asked for; there is 'int8', or None for weights as they are")
+    loaded = _load(source, dtype, progress)
+    if weights == "int8":
+        loaded.model.to_int8()
+    return loaded
+
+
+def _load(source: str | Path, dtype: torch.dtype, progress: bool) -> LoadedModel:
     if source == "tiny-random":
         return tiny_random(dtype=dtype)
     if source in CATALOG:

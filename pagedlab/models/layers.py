@@ -1,4 +1,4 @@
-"""What decoders are built of: a linear map, a norm, a gated feed-forward."""
+"""What decoders are built of besides attention: a norm, a gated feed-forward."""
 
 from __future__ import annotations
 
@@ -10,30 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pagedlab.models.linear import Linear, Stack
+from pagedlab_kernels.cpu import rows
+
 if TYPE_CHECKING:
     from pagedlab.models.lora import LoraBatch
-
-
-class Linear(nn.Module):
-    """``x @ weight.T + bias`` for ``weight: [out, in]``. How the product is computed is decided here only."""
-
-    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
-        super().__init__()
-        self.name = ""  #: in the model, as checkpoints and adapters name it
-        self.weight = nn.Parameter(torch.empty(out_features, in_features), requires_grad=False)
-        self.bias = nn.Parameter(torch.empty(out_features), requires_grad=False) if bias else None
-
-    def forward(self, x: Tensor, lora: LoraBatch | None = None) -> Tensor:
-        product: Tensor
-        if _HAS_ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu":
-            # oneDNN's kernel, which F.linear leaves to BLAS in float32: 1.3 to 2 times as fast on x86.
-            product = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-        else:
-            product = F.linear(x, self.weight, self.bias)
-        return product if lora is None else lora.add_to(product, x, self.name)
-
-
-_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class RMSNorm(nn.Module):
@@ -45,6 +26,8 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.empty(size), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 2 and rows.runs_natively(x, self.weight):
+            return rows.rms_norm(x, self.weight, self.eps)
         return F.rms_norm(x, self.shape, self.weight, self.eps)
 
 
@@ -52,6 +35,8 @@ class UnitOffsetRMSNorm(RMSNorm):
     """Gemma's: the weight is what the factor has more than one."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 2 and rows.runs_natively(x, self.weight):
+            return rows.rms_norm(x, self.weight, self.eps, offset=1.0)
         return F.rms_norm(x.float(), self.shape, 1.0 + self.weight.float(), self.eps).to(x.dtype)
 
 
@@ -66,10 +51,14 @@ class GatedMLP(nn.Module):
 
     def __init__(self, hidden_size: int, width: int, activation: str, *, bias: bool = False) -> None:
         super().__init__()
-        self.activation = ACTIVATIONS[activation]
+        self.gelu, self.activation = activation == "gelu_tanh", ACTIVATIONS[activation]
         self.gate_proj = Linear(hidden_size, width, bias=bias)
         self.up_proj = Linear(hidden_size, width, bias=bias)
         self.down_proj = Linear(width, hidden_size, bias=bias)
+        self.gate_and_up = Stack(self.gate_proj, self.up_proj)
 
     def forward(self, x: Tensor, lora: LoraBatch | None = None) -> Tensor:
-        return self.down_proj(self.activation(self.gate_proj(x, lora)) * self.up_proj(x, lora), lora)
+        gate, up = self.gate_and_up(x, lora)
+        if rows.runs_natively(gate, up) and gate.stride() == up.stride():
+            return self.down_proj(rows.gated(gate, up, gelu=self.gelu), lora)
+        return self.down_proj(self.activation(gate) * up, lora)

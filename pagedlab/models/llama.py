@@ -10,19 +10,22 @@ Modules carry the names of the Hugging Face checkpoint, so its tensors are assig
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pagedlab.errors import InvalidConfig
 from pagedlab.models.config import ModelConfig
-from pagedlab.models.layers import GatedMLP, Linear, RMSNorm, UnitOffsetRMSNorm
+from pagedlab.models.layers import GatedMLP, RMSNorm, UnitOffsetRMSNorm
+from pagedlab.models.linear import Linear, Stack
 from pagedlab.models.moe import MixtureOfExperts
 from pagedlab.models.rope import Rope
 from pagedlab_kernels.batch import AttentionFn, PagedBatch
+from pagedlab_kernels.cpu import rows
+from pagedlab_kernels.cpu.native import why_not_native
 from pagedlab_kernels.kv_format import LayerKV, write_kv
 
 if TYPE_CHECKING:
@@ -48,6 +51,38 @@ class LlamaModel(nn.Module):
             if isinstance(module, Linear):
                 module.name = name
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What passes from layer to layer; matrices may be kept in fewer bits."""
+        return self.norm.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.norm.weight.device
+
+    def prepare(self) -> None:
+        """Lay the weights out for the device that they are on. Call it once they are there; again does no harm."""
+        for linear in self.linears():
+            linear.pack()
+        for module in self.modules():
+            for part in vars(module).values():
+                if isinstance(part, Stack):
+                    part.join()
+
+    def to_int8(self) -> None:
+        """Keep all matrices in 8 bits. Raises InvalidConfig where nothing can multiply with them."""
+        reason = "the model is not on a CPU" if self.device.type != "cpu" else why_not_native()
+        if reason is not None or self.dtype != torch.float32:
+            raise InvalidConfig(
+                f"weights='int8' was asked for, which takes a CPU with a C compiler and dtype=torch.float32 for what "
+                f"is computed; here: {reason or self.dtype}"
+            )
+        for linear in self.linears():
+            linear.to_int8()
+
+    def linears(self) -> Iterator[Linear]:
+        return (module for module in self.modules() if isinstance(module, Linear))
+
     def forward(
         self,
         batch: PagedBatch,
@@ -63,7 +98,7 @@ class LlamaModel(nn.Module):
         config, positions = self.config, batch.positions
         angles = rope_angles(positions, config.rope, config.head_dim)
         local = angles if config.local_rope is None else rope_angles(positions, config.local_rope, config.head_dim)
-        hidden = F.embedding(batch.token_ids, self.embed_tokens.weight)
+        hidden = self.embed_tokens.rows(batch.token_ids)
         if config.embedding_scale != 1.0:
             hidden = hidden * hidden.new_tensor(config.embedding_scale)
         for layer, layer_kv, window in zip(self.layers, kv, config.layer_windows, strict=True):
@@ -142,6 +177,7 @@ class Attention(nn.Module):
         self.k_proj = Linear(config.hidden_size, kv_size, bias=config.qkv_bias)
         self.v_proj = Linear(config.hidden_size, kv_size, bias=config.qkv_bias)
         self.o_proj = Linear(q_size, config.hidden_size, bias=config.output_bias)
+        self.qkv = Stack(self.q_proj, self.k_proj, self.v_proj)
         self.q_norm = norm(config, config.head_dim) if config.qk_norm else None
         self.k_norm = norm(config, config.head_dim) if config.qk_norm else None
 
@@ -154,14 +190,11 @@ class Attention(nn.Module):
         attention: AttentionFn,
         lora: LoraBatch | None,
     ) -> Tensor:
-        q = self.q_proj(x, lora).unflatten(-1, (-1, self.head_dim))  # [T, H, D]
-        k = self.k_proj(x, lora).unflatten(-1, (-1, self.head_dim))  # [T, Hkv, D]
-        v = self.v_proj(x, lora).unflatten(-1, (-1, self.head_dim))
+        q, k, v = (product.unflatten(-1, (-1, self.head_dim)) for product in self.qkv(x, lora))  # [T, heads, D]
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
-        # Keys are rotated before they are stored: a page needs no positions of its own.
-        write_kv(rotate(k, angles), v, kv, batch.slots)
-        attended = attention(rotate(q, angles), kv, batch, self.scale, **self.limits)
+        q = rotate_and_write(q, k, v, angles, kv, batch.slots)
+        attended = attention(q, kv, batch, self.scale, **self.limits)
         return self.o_proj(attended.flatten(-2), lora)
 
 
@@ -175,6 +208,14 @@ def rope_angles(positions: Tensor, rope: Rope, head_dim: int) -> Angles:
 @cache
 def _frequencies(rope: Rope, head_dim: int, device: torch.device) -> Tensor:
     return torch.tensor(rope.frequencies(head_dim), dtype=torch.float32, device=device)
+
+
+def rotate_and_write(q: Tensor, k: Tensor, v: Tensor, angles: Angles, kv: LayerKV, slots: Tensor) -> Tensor:
+    """Keys are rotated before they are stored: a page needs no positions of its own. Returns the rotated queries."""
+    if isinstance(kv, Tensor) and rows.runs_natively(q, k, v, kv, *angles):
+        return rows.rotate_and_write(q, k, v, *angles, kv, slots)
+    write_kv(rotate(k, angles), v, kv, slots)
+    return rotate(q, angles)
 
 
 def rotate(x: Tensor, angles: Angles) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pagedlab.models.config import ModelConfig
-from pagedlab.models.layers import GatedMLP, Linear
+from pagedlab.models.layers import GatedMLP
+from pagedlab.models.linear import Linear
 
 if TYPE_CHECKING:
     from pagedlab.models.lora import LoraBatch

@@ -1,4 +1,4 @@
-"""Builds paged_attention.c at first use, with the compiler this machine has, and keeps the result in the user's cache.
+"""Builds the C files of this folder at first use, with this machine's compiler; the user's cache keeps the result.
 
 The library's name is a hash of its sources, its compiler flags and the processor, so a new release or another machine
 builds its own. It is written beside its final name and renamed: two programs that build at once do no harm.
@@ -18,26 +18,49 @@ from pathlib import Path
 
 import platformdirs
 
-_SOURCE = Path(__file__).with_name("paged_attention.c")
+_FOLDER = Path(__file__).parent
 _FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=gnu11", "-fPIC", "-shared")
+
+
+_P, _I = ctypes.c_void_p, ctypes.c_int64
 
 
 class Attention(ctypes.Structure):
     """The C struct of the same name: pointers into tensors, and their sizes."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("q", "out", "numbers", "scales", "zeros")),
-        *((name, ctypes.c_int64) for name in ("stride", "format")),
-        *((name, ctypes.c_void_p) for name in ("tables", "query_start", "context_lens")),
-        *((name, ctypes.c_int64) for name in ("table_stride", "max_pages", "num_tokens", "num_sequences")),
-        *((name, ctypes.c_int64) for name in ("num_heads", "num_kv_heads", "head_dim", "page_size", "num_pages")),
-        ("window", ctypes.c_int64),
+        *((name, _P) for name in ("q", "out", "numbers", "scales", "zeros")),
+        *((name, _I) for name in ("stride", "format")),
+        *((name, _P) for name in ("tables", "query_start", "context_lens")),
+        *((name, _I) for name in ("table_stride", "max_pages", "num_tokens", "num_sequences")),
+        *((name, _I) for name in ("num_heads", "num_kv_heads", "head_dim", "page_size", "num_pages")),
+        ("window", _I),
         ("scale", ctypes.c_float),
     )
 
 
+class Placing(ctypes.Structure):
+    """The C struct of the same name."""
+
+    _fields_ = (
+        *((name, _P) for name in ("q", "k", "v", "cosine", "sine", "slots", "rotated", "kv")),
+        *((name, _I) for name in ("q_stride", "k_stride", "v_stride", "num_tokens", "num_heads", "num_kv_heads")),
+        *((name, _I) for name in ("head_dim", "page_size", "num_pages")),
+    )
+
+
+_F = ctypes.c_float
+_FUNCTIONS = {
+    "gated": (_P, _P, _I, _I, _P, _I, _I),
+    "paged_attention": (ctypes.POINTER(Attention),),
+    "rms_norm": (_P, _I, _P, _F, _F, _P, _I, _I),
+    "rotate_and_write": (ctypes.POINTER(Placing),),
+    "panel_product": (_P, _I, _P, _I, _P, _P, _P, _I, _I, _I),
+}
+
+
 def native_library() -> ctypes.CDLL | None:
-    """The compiled kernel, or None where it cannot be built (``why_not_native`` says why)."""
+    """The compiled kernels, or None where it cannot be built (``why_not_native`` says why)."""
     return _load()[0]
 
 
@@ -62,8 +85,8 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
         return None, f"{compiler} could not build it ({last_line}); attention gathers pages instead, more slowly"
     except OSError as error:
         return None, f"it cannot be loaded or kept ({error}); attention gathers pages instead, more slowly"
-    library.paged_attention.argtypes = (ctypes.POINTER(Attention), ctypes.c_int)
-    library.paged_attention.restype = ctypes.c_int
+    for name, arguments in _FUNCTIONS.items():
+        getattr(library, name).argtypes = (*arguments, ctypes.c_int)  # the last is the number of threads, everywhere
     return library, None
 
 
@@ -75,15 +98,15 @@ def find_compiler() -> str | None:
 
 def build(compiler: str) -> Path:
     """Compile into the cache, unless it is there. Raises CalledProcessError with the compiler's words in stderr."""
-    sources = [_SOURCE, *sorted(_SOURCE.parent.glob("*.h"))]
-    texts = [source.read_text(encoding="utf-8") for source in sources]
+    sources = sorted(_FOLDER.glob("*.c"))
+    texts = [source.read_text(encoding="utf-8") for source in (*sources, *sorted(_FOLDER.glob("*.h")))]
     key = "\0".join([*texts, compiler, *_FLAGS, platform.machine(), _processor()])
-    library = _cache_folder() / f"paged_attention-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    library = _cache_folder() / f"kernels-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             built = Path(folder) / library.name
-            command = [compiler, *_FLAGS, str(_SOURCE), "-o", str(built), "-lm"]
+            command = [compiler, *_FLAGS, *map(str, sources), "-o", str(built), "-lm"]
             subprocess.run(command, check=True, capture_output=True, text=True)
             built.replace(library)
     return library

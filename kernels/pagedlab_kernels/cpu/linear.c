@@ -1,0 +1,134 @@
+/* x · Wᵀ on a CPU, for any number of rows of x: a decode step has as many as there are sequences, a prefill hundreds.
+ *
+ * The idea. W [out, in] is kept in panels of PANEL outputs: [out / PANEL, in, PANEL]. Number k of a row of x meets the
+ * PANEL weights that multiply it side by side in memory, so that
+ *
+ *        panel: in x PANEL                 a sum is a vector of LANES outputs, and nothing has to be added up across
+ *        k ┌────────────────┐              its lanes at the end; a panel is read from its first byte to its last,
+ *          │ w w w w … w    │              which is what memory is quickest at;
+ *   x[k] × │ w w w w … w    │ += sums      for up to ROWS rows of x all sums stay in registers, so one load of
+ *          │ w w w w … w    │              weights serves them all.
+ *          └────────────────┘
+ *
+ * What must move: every weight once, while its panel stays in the second-level cache for all rows. With one row that is
+ * 2 FLOPs for each weight: bound by memory, and weights in fewer bits are as much quicker as they are smaller. Some 30
+ * rows and more are bound by arithmetic.
+ *
+ * A sum runs over k in the same order whoever is beside it: what a row gets does not depend, bit for bit, on the others.
+ *
+ * Formats: float32, bfloat16, float16, and int8 with a scale for each output. Arithmetic is made in float32.
+ */
+#include <omp.h>
+
+#include "widen.h"
+
+#define PANEL 16  /* outputs: two vectors of 8 lanes */
+#define WIDE (PANEL / LANES)
+#define ROWS 6    /* rows of x that share registers: 6 * 2 sums, 2 vectors of weights, 1 number of x */
+#define FEW 3     /* so few rows have registers for two panels: more sums, and no addition waits for the last one */
+#define SPAN 96   /* rows that one thread takes through a panel before it takes the next panel */
+
+typedef struct {
+    const float *x;             /* [rows, in], a row every x_stride floats */
+    const uint8_t *panels;      /* [out / PANEL, in, PANEL] */
+    const float *scales, *bias; /* [out], or NULL */
+    float *out;                 /* [rows, out] */
+    int64_t rows, in, outputs, x_stride;
+} Product;
+
+INLINE int64_t bytes(const Format format) { return format == FLOAT32 ? 4 : format == INT8 ? 1 : 2; }
+
+/* LANES signed bytes. */
+INLINE vec from_int8(const uint8_t *p) {
+#ifdef X86
+    return (vec)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+#else
+    vec x;
+    for (int i = 0; i < LANES; i++) x[i] = (int8_t)p[i];
+    return x;
+#endif
+}
+
+INLINE vec weights_at(const Format format, const uint8_t *p) {
+    switch (format) {
+        case FLOAT32: return load((const float *)p);
+        case INT8: return from_int8(p);
+        default: return widen_lanes(format, p, 0, 1, 0);
+    }
+}
+
+/* `count` rows from `row` on, for the outputs of `panels` panels from `panel` on. */
+INLINE void multiply(const Format format, const int count, const int panels, const Product *a, int64_t row,
+                     int64_t panel) {
+    const int64_t step = PANEL * bytes(format), size = a->in * step;
+    const uint8_t *weights = a->panels + panel * size;
+    const float *x = a->x + row * a->x_stride;
+    vec sums[ROWS][2 * WIDE];
+    for (int r = 0; r < count; r++)
+        for (int i = 0; i < panels * WIDE; i++) sums[r][i] = splat(0);
+    for (int64_t k = 0; k < a->in; k++, weights += step) {
+        vec w[2 * WIDE];
+        for (int p = 0; p < panels; p++)
+            for (int i = 0; i < WIDE; i++)
+                w[p * WIDE + i] = weights_at(format, weights + p * size + i * LANES * bytes(format));
+        for (int r = 0; r < count; r++)
+            for (int i = 0; i < panels * WIDE; i++) sums[r][i] += w[i] * x[r * a->x_stride + k];
+    }
+    for (int r = 0; r < count; r++)
+        for (int i = 0; i < panels * WIDE; i++) {
+            const int64_t output = panel * PANEL + i * LANES;
+            if (a->scales) sums[r][i] *= load(a->scales + output);
+            if (a->bias) sums[r][i] += load(a->bias + output);
+            store(a->out + (row + r) * a->outputs + output, sums[r][i]);
+        }
+}
+
+/* The same for a count that the compiler is to see, so that all sums stay in registers. */
+INLINE void multiply_rows(const Format format, int count, const Product *a, int64_t row, int64_t panel) {
+    switch (count) {
+        case 6: multiply(format, 6, 1, a, row, panel); break;
+        case 5: multiply(format, 5, 1, a, row, panel); break;
+        case 4: multiply(format, 4, 1, a, row, panel); break;
+        case 3: multiply(format, 3, 1, a, row, panel); break;
+        case 2: multiply(format, 2, 1, a, row, panel); break;
+        default: multiply(format, 1, 1, a, row, panel);
+    }
+}
+
+INLINE void all_panels(const Format format, const Product *a, int num_threads) {
+    const int64_t num_panels = a->outputs / PANEL, spans = (a->rows + SPAN - 1) / SPAN;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(num_threads)
+    for (int64_t work = 0; work < (num_panels + 1) / 2 * spans; work++) {
+        const int64_t panel = work / spans * 2, first = work % spans * SPAN;
+        const int64_t count = a->rows - first < SPAN ? a->rows - first : SPAN;
+        const int pair = panel + 1 < num_panels;
+        if (pair && count <= FEW) {
+            switch (count) {
+                case 3: multiply(format, 3, 2, a, first, panel); break;
+                case 2: multiply(format, 2, 2, a, first, panel); break;
+                default: multiply(format, 1, 2, a, first, panel);
+            }
+            continue;
+        }
+        /* Groups of rows as equal as can be: 8 rows are 4 and 4, for 6 and 2 would load as much for 2 as for 6. */
+        const int64_t groups = (count + ROWS - 1) / ROWS;
+        for (int64_t p = panel; p <= panel + pair; p++)
+            for (int64_t g = 0; g < groups; g++) {
+                const int64_t begin = count * g / groups, end = count * (g + 1) / groups;
+                multiply_rows(format, (int)(end - begin), a, first + begin, p);
+            }
+    }
+}
+
+/* out = x · Wᵀ * scales + bias. `format`: FLOAT32, BFLOAT16, FLOAT16, or INT8, which is signed here. */
+void panel_product(const float *x, int64_t x_stride, const void *panels, int64_t format, const float *scales,
+                   const float *bias, float *out, int64_t rows, int64_t in, int64_t outputs, int num_threads) {
+    const Product a = {x, panels, scales, bias, out, rows, in, outputs, x_stride};
+    if (rows * in * outputs < 1 << 16) num_threads = 1; /* done before another thread is awake */
+    switch ((Format)format) {
+        case FLOAT32: all_panels(FLOAT32, &a, num_threads); break;
+        case BFLOAT16: all_panels(BFLOAT16, &a, num_threads); break;
+        case FLOAT16: all_panels(FLOAT16, &a, num_threads); break;
+        default: all_panels(INT8, &a, num_threads);
+    }
+}

@@ -1,0 +1,78 @@
+"""Matrices in panels, and products with them (``linear.c`` says why)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pagedlab_kernels.cpu.native import native_library
+from pagedlab_kernels.kv_format import KV_DTYPES
+
+#: Outputs of a panel; the C constant of the same name.
+PANEL = 16
+_FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.int8: KV_DTYPES.index("int8")}
+
+
+def fits_panels(weight: Tensor) -> bool:
+    """Whether ``weight: [out, in]`` can be packed, and a product with it computed, on this machine."""
+    return (
+        weight.device.type == "cpu"
+        and weight.dtype in _FORMATS
+        and weight.shape[0] % PANEL == 0
+        and native_library() is not None
+    )
+
+
+def pack(weight: Tensor) -> Tensor:
+    """``weight: [out, in]`` -> ``[out / PANEL, in, PANEL]``."""
+    return weight.unflatten(0, (-1, PANEL)).transpose(1, 2).contiguous()
+
+
+def unpack(panels: Tensor) -> Tensor:
+    """What ``pack`` was given."""
+    return panels.transpose(1, 2).flatten(0, 1)
+
+
+def rows_of(panels: Tensor, ids: Tensor) -> Tensor:
+    """Rows ``ids: [n]`` of the packed matrix -> ``[n, in]``."""
+    return panels[ids // PANEL, :, ids % PANEL]
+
+
+def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """``weight: [out, in]`` -> int8 codes of the same shape and ``scales: [out]`` float32; about ``codes * scales``.
+
+    Each row has a scale of its own, its largest number over 127: symmetric, for weights lie around 0.
+    """
+    scales = weight.float().abs().amax(1) / 127
+    codes = weight.float() / torch.where(scales == 0, 1.0, scales)[:, None]
+    return codes.round_().to(torch.int8), scales
+
+
+def panel_linear(x: Tensor, panels: Tensor, scales: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    """``x: [T, in]`` times the transposed matrix, times ``scales: [out]``, plus ``bias: [out]`` -> ``[T, out]``.
+
+    Computed in float32, and returned in the type of ``x``. A row's result does not depend on the other rows.
+    """
+    library = native_library()
+    num_panels, in_features, _ = panels.shape
+    if library is None or x.shape[-1] != in_features or x.dim() != 2 or not panels.is_contiguous():
+        raise ValueError(
+            f"x of shape {tuple(x.shape)} does not fit panels of shape {tuple(panels.shape)}, or there is no compiler"
+        )
+    numbers = x.float() if x.stride(1) == 1 else x.float().contiguous()
+    out = torch.empty(x.shape[0], num_panels * PANEL)
+    scales, bias = (None if one is None else one.float() for one in (scales, bias))
+    library.panel_product(
+        numbers.data_ptr(),
+        numbers.stride(0),
+        panels.data_ptr(),
+        _FORMATS[panels.dtype],
+        None if scales is None else scales.data_ptr(),
+        None if bias is None else bias.data_ptr(),
+        out.data_ptr(),
+        x.shape[0],
+        in_features,
+        num_panels * PANEL,
+        torch.get_num_threads(),
+    )
+    return out.to(x.dtype)

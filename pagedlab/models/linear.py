@@ -1,0 +1,125 @@
+"""Linear maps: one, and several of the same input computed as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import is_
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pagedlab_kernels.cpu import linear as panels
+
+if TYPE_CHECKING:
+    from pagedlab.models.lora import LoraBatch
+
+
+class Linear(nn.Module):
+    """``x @ weight.T + bias`` for ``weight: [out, in]``. How the product is computed is decided here only.
+
+    Before it serves on a CPU the weight is packed into panels, ``[out / 16, in, 16]``, in which memory is read at full
+    speed (``linear.c``). ``matrix`` is ``[out, in]`` all the same, and so is what ``state_dict`` holds.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
+        super().__init__()
+        self.name = ""  #: in the model, as checkpoints and adapters name it
+        self.out_features = out_features
+        self.weight = nn.Parameter(torch.empty(out_features, in_features), requires_grad=False)
+        self.bias = nn.Parameter(torch.empty(out_features), requires_grad=False) if bias else None
+        self.scales: Tensor | None = None  #: ``[out]`` float32, of int8 weights
+
+    @property
+    def packed(self) -> bool:
+        return self.weight.dim() == 3
+
+    @property
+    def matrix(self) -> Tensor:
+        """``[out, in]``; a copy where the weight is packed."""
+        weight = panels.unpack(self.weight) if self.packed else self.weight
+        return weight if self.scales is None else weight * self.scales[:, None]
+
+    def pack(self) -> None:
+        """Into panels where this machine can multiply with them; out of panels where it cannot."""
+        if not self.packed and panels.fits_panels(self.weight):
+            self.weight = nn.Parameter(panels.pack(self.weight), requires_grad=False)
+        elif self.packed and self.weight.device.type != "cpu":
+            self.weight, self.scales = nn.Parameter(self.matrix, requires_grad=False), None
+
+    def to_int8(self) -> None:
+        """Keep the weight in 8 bits, with a scale for each output, if it can be packed; else leave it as it is."""
+        matrix = self.matrix
+        if self.scales is None and panels.fits_panels(matrix):
+            codes, self.scales = panels.quantize_rows(matrix)
+            self.weight = nn.Parameter(panels.pack(codes), requires_grad=False)
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Rows ``ids: [n]`` of the matrix -> ``[n, in]``: of an embedding, the tokens' vectors."""
+        if not self.packed:
+            return F.embedding(ids, self.weight)
+        rows = panels.rows_of(self.weight, ids)
+        return rows if self.scales is None else rows * self.scales[ids, None]
+
+    def forward(self, x: Tensor, lora: LoraBatch | None = None) -> Tensor:
+        product = linear(x, self.weight, self.scales, self.bias)
+        return product if lora is None else lora.add_to(product, x, self.name)
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}weight"] = self.matrix
+
+
+def linear(x: Tensor, weight: Tensor, scales: Tensor | None, bias: Tensor | None) -> Tensor:
+    """``weight``: ``[out, in]``, or in panels."""
+    if weight.dim() == 3:
+        return panels.panel_linear(x, weight, scales, bias)
+    if _HAS_ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu":
+        # oneDNN's kernel, which F.linear leaves to BLAS in float32: 1.3 to 2 times as fast on x86.
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return product
+    return F.linear(x, weight, bias)
+
+
+_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+class Stack:
+    """Linear maps of one input, computed as one: their weights become slices of a whole, which is read in one go."""
+
+    def __init__(self, *parts: Linear) -> None:
+        self.parts = parts
+        self._sizes = [part.out_features for part in parts]
+        self._joined: tuple[Tensor, Tensor | None, Tensor | None] | None = None
+        self._slices: tuple[Tensor, ...] = ()  #: what the parts had as weights when they were joined
+
+    def join(self) -> None:
+        """Call it when the parts have their weights, packed or not, where they are to stay."""
+        weights: list[Tensor] = [part.weight for part in self.parts]
+        if self._is_joined() or len({(*weight.shape[1:], weight.dtype) for weight in weights}) > 1:
+            return
+        whole = torch.cat(weights)
+        for part, piece in zip(self.parts, whole.split([len(weight) for weight in weights]), strict=True):
+            part.weight = nn.Parameter(piece, requires_grad=False)
+        self._slices = tuple(part.weight for part in self.parts)
+        self._joined = whole, _cat(part.scales for part in self.parts), _cat(part.bias for part in self.parts)
+
+    def _is_joined(self) -> bool:
+        """Not if somebody has given a part another weight since."""
+        return self._joined is not None and all(map(is_, (part.weight for part in self.parts), self._slices))
+
+    def __call__(self, x: Tensor, lora: LoraBatch | None = None) -> list[Tensor]:
+        """Of each part its product, ``[T, out]``."""
+        if self._joined is None or not self._is_joined():
+            return [part(x, lora) for part in self.parts]
+        products = list(linear(x, *self._joined).split(self._sizes, -1))
+        if lora is not None:
+            products = [lora.add_to(product, x, part.name) for part, product in zip(self.parts, products, strict=True)]
+        return products
+
+
+def _cat(tensors: Iterable[Tensor | None]) -> Tensor | None:
+    """All of them one after the other; None if there are none."""
+    there = [tensor for tensor in tensors if tensor is not None]
+    return torch.cat(there) if there else None

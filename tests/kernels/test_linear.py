@@ -1,0 +1,93 @@
+"""Products with matrices in panels, against float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pagedlab_kernels.cpu import linear
+from pagedlab_kernels.cpu.native import why_not_native
+
+pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="there is no C compiler")
+
+FORMATS = [torch.float32, torch.bfloat16, torch.float16, torch.int8]
+
+
+def a_matrix(dtype: torch.dtype, outputs: int, inputs: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor | None]:
+    weight = torch.randn(outputs, inputs, generator=torch.Generator().manual_seed(seed))
+    return linear.quantize_rows(weight) if dtype == torch.int8 else (weight.to(dtype), None)
+
+
+def expected(
+    x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor | None, bias: torch.Tensor | None
+) -> torch.Tensor:
+    product = x.double() @ weight.double().T
+    if scales is not None:
+        product *= scales.double()
+    return product if bias is None else product + bias.double()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    dtype=st.sampled_from(FORMATS),
+    rows=st.integers(1, 20) | st.integers(90, 200),
+    inputs=st.integers(1, 80),
+    panels=st.integers(1, 5),
+    has_bias=st.booleans(),
+    gap=st.integers(0, 3),
+)
+def test_any_shape_gives_the_product_and_reads_its_own_rows_only(
+    dtype: torch.dtype, rows: int, inputs: int, panels: int, has_bias: bool, gap: int
+) -> None:
+    weight, scales = a_matrix(dtype, 16 * panels, inputs)
+    bias = torch.randn(16 * panels) if has_bias else None
+    wide = torch.full((rows, inputs + gap), torch.nan)
+    x = wide[:, :inputs]
+    x.copy_(torch.randn(rows, inputs))
+    product = linear.panel_linear(x, linear.pack(weight), scales, bias)
+    torch.testing.assert_close(product.double(), expected(x, weight, scales, bias), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_a_row_gets_does_not_depend_on_the_others_bit_for_bit(dtype: torch.dtype, threads: int) -> None:
+    weight, scales = a_matrix(dtype, 176, 130)
+    panels, x = linear.pack(weight), torch.randn(110, 130)
+    before = torch.get_num_threads()
+    alone = torch.cat([linear.panel_linear(row[None], panels, scales) for row in x])
+    torch.set_num_threads(threads)
+    try:
+        for count in (2, 3, 4, 5, 6, 7, 8, 13, 110):
+            assert torch.equal(linear.panel_linear(x[:count], panels, scales), alone[:count])
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_panels_hold_the_matrix_and_give_out_its_rows() -> None:
+    weight = torch.randn(48, 7)
+    panels = linear.pack(weight)
+    assert torch.equal(linear.unpack(panels), weight)
+    ids = torch.tensor([47, 0, 16, 15, 16])
+    assert torch.equal(linear.rows_of(panels, ids), weight[ids])
+
+
+def test_eight_bits_are_off_by_half_a_step_at_most() -> None:
+    weight = torch.randn(32, 50)
+    weight[3] = 0
+    codes, scales = linear.quantize_rows(weight)
+    assert ((codes * scales[:, None] - weight).abs() <= 0.5001 * scales[:, None]).all()
+    assert codes.abs().amax() == 127 and codes[3].eq(0).all()
+
+
+def test_the_result_has_the_type_of_what_was_multiplied() -> None:
+    panels = linear.pack(torch.randn(16, 8))
+    assert linear.panel_linear(torch.randn(2, 8).bfloat16(), panels).dtype == torch.bfloat16
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    panels = linear.pack(torch.randn(16, 8))
+    with pytest.raises(ValueError, match=r"\(2, 7\) does not fit panels of shape \(1, 8, 16\)"):
+        linear.panel_linear(torch.randn(2, 7), panels)
+    assert not linear.fits_panels(torch.randn(17, 8)) and not linear.fits_panels(torch.randn(16, 8).double())

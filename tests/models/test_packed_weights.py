@@ -1,0 +1,99 @@
+"""Weights in panels, joined and in 8 bits: the model says the same, or nearly, and its weights can be had back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pagedlab import LLM, SamplingParams
+from pagedlab.errors import InvalidConfig
+from pagedlab.models.catalog import load_model
+from pagedlab.models.linear import Linear, Stack
+from pagedlab_kernels.cpu.native import why_not_native
+from tests.engine.oracle import logits_of_last
+
+needs_compiler = pytest.mark.skipif(why_not_native() is not None, reason="there is no C compiler")
+PROMPT = list(b"Pages are shared by those who begin alike.")
+
+
+@needs_compiler
+def test_a_packed_model_says_what_it_said_before() -> None:
+    loaded = load_model("tiny-random")
+    before, weights = logits_of_last(loaded, PROMPT), {k: w.clone() for k, w in loaded.model.state_dict().items()}
+    count = sum(parameter.numel() for parameter in loaded.model.parameters())
+    for _ in range(2):  # again does no harm
+        loaded.model.prepare()
+    unpacked = [linear.name for linear in loaded.model.linears() if not linear.packed]
+    assert unpacked == ["embed_tokens", "lm_head"], "259 tokens are not a number of whole panels"
+    torch.testing.assert_close(logits_of_last(loaded, PROMPT), before, rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(weight, weights[name]) for name, weight in loaded.model.state_dict().items())
+    assert sum(parameter.numel() for parameter in loaded.model.parameters()) == count
+
+
+@needs_compiler
+def test_joined_weights_are_slices_of_one_and_take_no_more_memory() -> None:
+    model = load_model("tiny-random").model
+    model.prepare()
+    attention = model.layers[0].self_attn
+    parts = [attention.q_proj, attention.k_proj, attention.v_proj]
+    assert len({part.weight.untyped_storage().data_ptr() for part in parts}) == 1
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_weight_that_somebody_replaces_is_the_one_that_counts(packed: bool) -> None:
+    a, b, x = Linear(8, 16), Linear(8, 32), torch.randn(3, 8)
+    for part in (a, b):
+        torch.nn.init.normal_(part.weight)
+        if packed:
+            part.pack()
+    stack = Stack(a, b)
+    stack.join()
+    for one, other in zip(stack(x), (a(x), b(x)), strict=True):
+        torch.testing.assert_close(one, other)
+    b.weight = torch.nn.Parameter(torch.ones(32, 8), requires_grad=False)
+    torch.testing.assert_close(stack(x)[1], x.sum(1, keepdim=True).expand(3, 32))
+
+
+@needs_compiler
+def test_eight_bits_move_the_logits_a_little_and_take_a_quarter() -> None:
+    whole, narrow = load_model("tiny-random"), load_model("tiny-random", weights="int8")
+    before, after = logits_of_last(whole, PROMPT), logits_of_last(narrow, PROMPT)
+    assert 0 < (after - before).norm() / before.norm() < 0.03
+    stored = [
+        sum(linear.weight.nbytes for linear in m.model.layers.modules() if isinstance(linear, Linear))
+        for m in (whole, narrow)
+    ]
+    assert stored[0] == 4 * stored[1]
+    llm = LLM("tiny-random", weights="int8")
+    assert llm.generate(PROMPT, SamplingParams(max_tokens=4, ignore_eos=True), progress=False)[0].finished
+
+
+def test_eight_bits_are_refused_where_nothing_can_multiply_with_them() -> None:
+    with pytest.raises(InvalidConfig, match=r"torch\.bfloat16"):
+        load_model("tiny-random", weights="int8", dtype=torch.bfloat16)
+    with pytest.raises(InvalidConfig, match="there is 'int8'"):
+        load_model("tiny-random", weights="int3")
+    with pytest.raises(InvalidConfig, match="tell load_model"):
+        LLM(load_model("tiny-random"), weights="int8")
+
+
+def test_without_a_compiler_the_model_says_the_same_and_eight_bits_are_refused(tmp_path: Path) -> None:
+    program = (
+        "from pagedlab import LLM, SamplingParams\n"
+        "params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)\n"
+        "print(LLM('tiny-random').generate('Pages', params, progress=False)[0].outputs[0].token_ids)\n"
+        "try: LLM('tiny-random', weights='int8')\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    environment = os.environ | {"PAGEDLAB_NATIVE": "0", "PAGEDLAB_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
+    here = LLM("tiny-random").generate("Pages", params, progress=False)[0].outputs[0].token_ids
+    tokens, refusal = done.stdout.splitlines()
+    assert tokens == str(here)
+    assert refusal.startswith("InvalidConfig") and "switched off" in refusal
