@@ -81,6 +81,11 @@ class PagedBatch:
             raise ValueError(f"the batch says pages of {self.page_size} tokens, the cache has pages of {kv.shape[3]}")
         if window is not None and window < 1:
             raise InvalidQuantity(f"a window of {window} tokens was asked for; a token sees at least itself")
+        self.check_indices(q.device)
+
+    def check_indices(self, device: torch.device) -> None:
+        """Raises ValueError unless the tensors that lead to sequences and pages are what they are said to be, on
+        ``device``."""
         pages = max(self.page_tables.shape[-1], -(-self.max_context_len // self.page_size))
         indices = {
             "query_start": (self.num_sequences + 1,),
@@ -89,10 +94,10 @@ class PagedBatch:
         }
         for name, shape in indices.items():
             index = getattr(self, name)
-            if index.shape != shape or index.dtype != torch.int32 or index.device != q.device:
+            if index.shape != shape or index.dtype != torch.int32 or index.device != device:
                 raise ValueError(
                     f"{name} is {index.dtype} of shape {tuple(index.shape)} on {index.device}; "
-                    f"it must be torch.int32 of shape {shape} on {q.device}"
+                    f"it must be torch.int32 of shape {shape} on {device}"
                 )
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pagedlab_kernels.cpu import linear as panels
+from pagedlab_kernels.cpu.decoder import Panels
 
 if TYPE_CHECKING:
     from pagedlab.models.lora import LoraBatch
@@ -54,6 +55,10 @@ class Linear(nn.Module):
         if self.scales is None and panels.fits_panels(matrix):
             codes, self.scales = panels.quantize_rows(matrix)
             self.weight = nn.Parameter(panels.pack(codes), requires_grad=False)
+
+    def panels(self) -> Panels | None:
+        """For native code; None where it is not packed."""
+        return Panels(self.weight, self.scales, _float32(self.bias)) if self.packed else None
 
     def rows(self, ids: Tensor) -> Tensor:
         """Rows ``ids: [n]`` of the matrix -> ``[n, in]``: of an embedding, the tokens' vectors."""
@@ -109,6 +114,13 @@ class Stack:
         """Not if somebody has given a part another weight since."""
         return self._joined is not None and all(map(is_, (part.weight for part in self.parts), self._slices))
 
+    def panels(self) -> Panels | None:
+        """Of the whole, for native code; None where the parts are not packed and joined."""
+        if self._joined is None or not self._is_joined() or not self.parts[0].packed:
+            return None
+        weight, scales, bias = self._joined
+        return Panels(weight, scales, _float32(bias))
+
     def __call__(self, x: Tensor, lora: LoraBatch | None = None) -> list[Tensor]:
         """Of each part its product, ``[T, out]``."""
         if self._joined is None or not self._is_joined():
@@ -117,6 +129,10 @@ class Stack:
         if lora is not None:
             products = [lora.add_to(product, x, part.name) for part, product in zip(self.parts, products, strict=True)]
         return products
+
+
+def _float32(bias: Tensor | None) -> Tensor | None:
+    return None if bias is None else bias.float()
 
 
 def _cat(tensors: Iterable[Tensor | None]) -> Tensor | None:

@@ -22,6 +22,7 @@ from pagedlab.models.config import ModelConfig
 from pagedlab.models.layers import GatedMLP, RMSNorm, UnitOffsetRMSNorm
 from pagedlab.models.linear import Linear, Stack
 from pagedlab.models.moe import MixtureOfExperts
+from pagedlab.models.native import NativePath
 from pagedlab.models.rope import Rope
 from pagedlab_kernels.batch import AttentionFn, PagedBatch
 from pagedlab_kernels.cpu import rows
@@ -50,6 +51,7 @@ class LlamaModel(nn.Module):
         for name, module in self.named_modules():
             if isinstance(module, Linear):
                 module.name = name
+        self._native = NativePath(self)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -101,8 +103,12 @@ class LlamaModel(nn.Module):
         hidden = self.embed_tokens.rows(batch.token_ids)
         if config.embedding_scale != 1.0:
             hidden = hidden * hidden.new_tensor(config.embedding_scale)
-        for layer, layer_kv, window in zip(self.layers, kv, config.layer_windows, strict=True):
-            hidden = layer(hidden, angles if window is None else local, batch, layer_kv, attention, lora)
+        decoder = None if lora is not None or hidden.dtype != torch.float32 else self._native.decoder(kv, attention)
+        if decoder is not None:  # the same, in one call
+            hidden = decoder(hidden, angles, local, batch)
+        else:
+            for layer, layer_kv, window in zip(self.layers, kv, config.layer_windows, strict=True):
+                hidden = layer(hidden, angles if window is None else local, batch, layer_kv, attention, lora)
         # The head is the widest matrix of all: only rows that a token is sampled from reach it.
         head = self.lm_head or self.embed_tokens
         logits: Tensor = head(self.norm(hidden[sample_rows])).float()

@@ -65,20 +65,20 @@ def cpu_attention(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *, wi
     )
     fault = library.paged_attention(ctypes.byref(task), torch.get_num_threads())
     if fault:
-        raise _in_words(fault, q, kv, batch)
+        raise in_words(fault, batch, kv.shape[1])
     return out.to(q.dtype)
 
 
-def _in_words(fault: int, q: Tensor, kv: LayerKV, batch: PagedBatch) -> Exception:
+def in_words(fault: int, batch: PagedBatch, num_pages: int) -> Exception:
     """What the kernel's return value means."""
     if fault == 1:
         return MemoryError("no memory for partial attention results")
     room = f"{batch.page_tables.shape[1]} pages of {batch.page_size} tokens"
     return InvalidQuantity(
         {
-            2: f"query_start does not rise from 0 to {q.shape[0]}, the number of query rows",
+            2: f"query_start does not rise from 0 to {batch.num_tokens}, the number of query rows",
             3: f"a context is shorter than its own query rows, or longer than its page table ({room})",
-            4: f"a page table names a page that is not there: the pool has pages 0 to {kv.shape[1] - 1}",
+            4: f"a page table names a page that is not there: the pool has pages 0 to {num_pages - 1}",
         }[fault]
     )
 

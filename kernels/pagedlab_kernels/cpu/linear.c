@@ -20,7 +20,7 @@
  */
 #include <omp.h>
 
-#include "widen.h"
+#include "kernels.h"
 
 #define PANEL 16  /* outputs: two vectors of 8 lanes */
 #define WIDE (PANEL / LANES)
@@ -29,11 +29,11 @@
 #define SPAN 96   /* rows that one thread takes through a panel before it takes the next panel */
 
 typedef struct {
-    const float *x;             /* [rows, in], a row every x_stride floats */
-    const uint8_t *panels;      /* [out / PANEL, in, PANEL] */
-    const float *scales, *bias; /* [out], or NULL */
-    float *out;                 /* [rows, out] */
-    int64_t rows, in, outputs, x_stride;
+    const Matrix *matrix;
+    const float *x; /* [rows, in], a row every x_stride floats */
+    float *out;     /* [rows, outputs] */
+    int64_t rows, x_stride;
+    int add; /* to what is in out */
 } Product;
 
 INLINE int64_t bytes(const Format format) { return format == FLOAT32 ? 4 : format == INT8 ? 1 : 2; }
@@ -60,13 +60,14 @@ INLINE vec weights_at(const Format format, const uint8_t *p) {
 /* `count` rows from `row` on, for the outputs of `panels` panels from `panel` on. */
 INLINE void multiply(const Format format, const int count, const int panels, const Product *a, int64_t row,
                      int64_t panel) {
-    const int64_t step = PANEL * bytes(format), size = a->in * step;
-    const uint8_t *weights = a->panels + panel * size;
+    const Matrix *m = a->matrix;
+    const int64_t step = PANEL * bytes(format), size = m->in * step;
+    const uint8_t *weights = m->panels + panel * size;
     const float *x = a->x + row * a->x_stride;
     vec sums[ROWS][2 * WIDE];
     for (int r = 0; r < count; r++)
         for (int i = 0; i < panels * WIDE; i++) sums[r][i] = splat(0);
-    for (int64_t k = 0; k < a->in; k++, weights += step) {
+    for (int64_t k = 0; k < m->in; k++, weights += step) {
         vec w[2 * WIDE];
         for (int p = 0; p < panels; p++)
             for (int i = 0; i < WIDE; i++)
@@ -77,9 +78,11 @@ INLINE void multiply(const Format format, const int count, const int panels, con
     for (int r = 0; r < count; r++)
         for (int i = 0; i < panels * WIDE; i++) {
             const int64_t output = panel * PANEL + i * LANES;
-            if (a->scales) sums[r][i] *= load(a->scales + output);
-            if (a->bias) sums[r][i] += load(a->bias + output);
-            store(a->out + (row + r) * a->outputs + output, sums[r][i]);
+            float *out = a->out + (row + r) * m->outputs + output;
+            if (m->scales) sums[r][i] *= load(m->scales + output);
+            if (m->bias) sums[r][i] += load(m->bias + output);
+            if (a->add) sums[r][i] += load(out);
+            store(out, sums[r][i]);
         }
 }
 
@@ -96,7 +99,7 @@ INLINE void multiply_rows(const Format format, int count, const Product *a, int6
 }
 
 INLINE void all_panels(const Format format, const Product *a, int num_threads) {
-    const int64_t num_panels = a->outputs / PANEL, spans = (a->rows + SPAN - 1) / SPAN;
+    const int64_t num_panels = a->matrix->outputs / PANEL, spans = (a->rows + SPAN - 1) / SPAN;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(num_threads)
     for (int64_t work = 0; work < (num_panels + 1) / 2 * spans; work++) {
         const int64_t panel = work / spans * 2, first = work % spans * SPAN;
@@ -120,12 +123,11 @@ INLINE void all_panels(const Format format, const Product *a, int num_threads) {
     }
 }
 
-/* out = x · Wᵀ * scales + bias. `format`: FLOAT32, BFLOAT16, FLOAT16, or INT8, which is signed here. */
-void panel_product(const float *x, int64_t x_stride, const void *panels, int64_t format, const float *scales,
-                   const float *bias, float *out, int64_t rows, int64_t in, int64_t outputs, int num_threads) {
-    const Product a = {x, panels, scales, bias, out, rows, in, outputs, x_stride};
-    if (rows * in * outputs < 1 << 16) num_threads = 1; /* done before another thread is awake */
-    switch ((Format)format) {
+void panel_product(const Matrix *m, const float *x, int64_t x_stride, float *out, int64_t rows, int add,
+                   int num_threads) {
+    const Product a = {m, x, out, rows, x_stride, add};
+    if (rows * m->in * m->outputs < 1 << 16) num_threads = 1; /* done before another thread is awake */
+    switch ((Format)m->format) {
         case FLOAT32: all_panels(FLOAT32, &a, num_threads); break;
         case BFLOAT16: all_panels(BFLOAT16, &a, num_threads); break;
         case FLOAT16: all_panels(FLOAT16, &a, num_threads); break;

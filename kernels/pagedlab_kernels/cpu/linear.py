@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
 from torch import Tensor
 
-from pagedlab_kernels.cpu.native import native_library
+from pagedlab_kernels.cpu.native import Matrix, native_library
 from pagedlab_kernels.kv_format import KV_DTYPES
 
 #: Outputs of a panel; the C constant of the same name.
@@ -60,19 +62,27 @@ def panel_linear(x: Tensor, panels: Tensor, scales: Tensor | None = None, bias: 
             f"x of shape {tuple(x.shape)} does not fit panels of shape {tuple(panels.shape)}, or there is no compiler"
         )
     numbers = x.float() if x.stride(1) == 1 else x.float().contiguous()
-    out = torch.empty(x.shape[0], num_panels * PANEL)
     scales, bias = (None if one is None else one.float() for one in (scales, bias))
+    out = torch.empty(x.shape[0], num_panels * PANEL)
     library.panel_product(
+        ctypes.byref(as_matrix(panels, scales, bias)),
         numbers.data_ptr(),
         numbers.stride(0),
-        panels.data_ptr(),
-        _FORMATS[panels.dtype],
-        None if scales is None else scales.data_ptr(),
-        None if bias is None else bias.data_ptr(),
         out.data_ptr(),
         x.shape[0],
-        in_features,
-        num_panels * PANEL,
+        False,
         torch.get_num_threads(),
     )
     return out.to(x.dtype)
+
+
+def as_matrix(panels: Tensor, scales: Tensor | None, bias: Tensor | None) -> Matrix:
+    """What the C functions take; ``scales`` and ``bias``: float32. Lives no longer than the tensors."""
+    return Matrix(
+        panels.data_ptr(),
+        None if scales is None else scales.data_ptr(),
+        None if bias is None else bias.data_ptr(),
+        _FORMATS[panels.dtype],
+        panels.shape[1],
+        panels.shape[0] * PANEL,
+    )

@@ -22,7 +22,7 @@ _FOLDER = Path(__file__).parent
 _FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=gnu11", "-fPIC", "-shared")
 
 
-_P, _I = ctypes.c_void_p, ctypes.c_int64
+_P, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 
 
 class Attention(ctypes.Structure):
@@ -35,7 +35,7 @@ class Attention(ctypes.Structure):
         *((name, _I) for name in ("table_stride", "max_pages", "num_tokens", "num_sequences")),
         *((name, _I) for name in ("num_heads", "num_kv_heads", "head_dim", "page_size", "num_pages")),
         ("window", _I),
-        ("scale", ctypes.c_float),
+        ("scale", _F),
     )
 
 
@@ -49,13 +49,54 @@ class Placing(ctypes.Structure):
     )
 
 
-_F = ctypes.c_float
+class Matrix(ctypes.Structure):
+    """The C struct of the same name."""
+
+    _fields_ = (
+        *((name, _P) for name in ("panels", "scales", "bias")),
+        *((name, _I) for name in ("format", "in_features", "out_features")),
+    )
+
+
+class Layer(ctypes.Structure):
+    """The C struct of the same name."""
+
+    _fields_ = (
+        *((name, Matrix) for name in ("qkv", "output", "gate_and_up", "down")),
+        *((name, _P) for name in ("input_norm", "post_norm", "kv")),
+        *((name, _I) for name in ("window", "local")),
+    )
+
+
+class Decoder(ctypes.Structure):
+    """The C struct of the same name."""
+
+    _fields_ = (
+        ("layers", ctypes.POINTER(Layer)),
+        *((name, _I) for name in ("num_layers", "hidden", "width", "num_heads", "num_kv_heads", "head_dim", "gelu")),
+        *((name, _F) for name in ("eps", "norm_offset", "scale")),
+    )
+
+
+class Step(ctypes.Structure):
+    """The C struct of the same name."""
+
+    _fields_ = (
+        *((name, _P) for name in ("hidden", "scratch")),
+        *((name, _P * 2) for name in ("cosine", "sine")),
+        *((name, _P) for name in ("slots", "tables", "query_start", "context_lens")),
+        *((name, _I) for name in ("table_stride", "max_pages", "max_context", "num_tokens", "num_sequences")),
+        *((name, _I) for name in ("page_size", "num_pages")),
+    )
+
+
 _FUNCTIONS = {
+    "decoder": (ctypes.POINTER(Decoder), ctypes.POINTER(Step)),
     "gated": (_P, _P, _I, _I, _P, _I, _I),
     "paged_attention": (ctypes.POINTER(Attention),),
     "rms_norm": (_P, _I, _P, _F, _F, _P, _I, _I),
     "rotate_and_write": (ctypes.POINTER(Placing),),
-    "panel_product": (_P, _I, _P, _I, _P, _P, _P, _I, _I, _I),
+    "panel_product": (ctypes.POINTER(Matrix), _P, _I, _P, _I, ctypes.c_int),
 }
 
 

@@ -31,26 +31,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "widen.h"
+#include "kernels.h"
 
 #define TILE 64        /* tokens handled at a time: a multiple of 4 * LANES */
 #define ROWS 16        /* query rows of one work item: no more than TILE, so that all see some of their first tile */
 #define VECTORS 6      /* query vectors that share registers in the inner loops */
 #define MANY 16        /* query vectors from which transposing a tile of keys pays */
 #define WIDEST 256     /* the largest head_dim whose keys are transposed */
-
-typedef struct {
-    const float *q; /* [T, H, D] */
-    float *out;     /* [T, H, D] */
-    Store kv;       /* [2, N, Hkv, P, D] */
-    const int32_t *tables, *query_start, *context_lens; /* [B, max_pages], [B + 1], [B] */
-    int64_t table_stride, max_pages, num_tokens, num_sequences, num_heads, num_kv_heads, head_dim, page_size, num_pages;
-    int64_t window; /* tokens a row sees at most, itself included */
-    float scale;
-} Attention;
-
-/* What paged_attention returns; attention.py says it in words. */
-enum { DONE, NO_MEMORY, BAD_ROWS, BAD_CONTEXT, BAD_PAGE };
 
 typedef struct {
     int64_t sequence, kv_head, first_row, last_row; /* rows of q */

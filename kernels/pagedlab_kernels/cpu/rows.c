@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-#include "vectors.h"
+#include "kernels.h"
 
 #define WORTH_WAKING (1 << 15) /* numbers from which a second thread saves more time than it takes to wake it */
 
@@ -46,14 +46,6 @@ INLINE void rotate(const float *x, const float *cosine, const float *sine, int64
         out[half + d] = b * cosine[d] + a * sine[d];
     }
 }
-
-typedef struct {
-    const float *q, *k, *v;         /* of a token [H, D], [Hkv, D], [Hkv, D]; the next one's a stride further */
-    const float *cosine, *sine;     /* [T, D / 2] */
-    const int64_t *slots;           /* [T]: page * P + offset */
-    float *rotated, *kv;            /* [T, H, D]; [2, N, Hkv, P, D] */
-    int64_t q_stride, k_stride, v_stride, num_tokens, num_heads, num_kv_heads, head_dim, page_size, num_pages;
-} Placing;
 
 /* Queries are rotated; keys are rotated, and go with their values into their slots. Returns 1, and does nothing, if a
  * slot is not in the pool. */

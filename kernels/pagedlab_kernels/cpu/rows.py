@@ -43,11 +43,15 @@ def rotate_and_write(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, 
         kv.shape[1],
     )
     if _library().rotate_and_write(ctypes.byref(task), torch.get_num_threads()):
-        raise InvalidQuantity(
-            f"slots from {int(slots.min())} to {int(slots.max())} were to be written; the pool has slots 0 to "
-            f"{kv.shape[1] * kv.shape[3] - 1}"
-        )
+        raise bad_slots(slots, kv.shape[1] * kv.shape[3])
     return rotated
+
+
+def bad_slots(slots: Tensor, num_slots: int) -> InvalidQuantity:
+    return InvalidQuantity(
+        f"slots from {int(slots.min())} to {int(slots.max())} were to be written; the pool has slots 0 to "
+        f"{num_slots - 1}"
+    )
 
 
 def gated(gate: Tensor, up: Tensor, *, gelu: bool) -> Tensor:

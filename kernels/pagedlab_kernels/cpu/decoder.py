@@ -1,0 +1,110 @@
+"""A whole decoder in one call (``decoder.c``), for models whose layers are plain and whose tensors are float32."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pagedlab_kernels.batch import PagedBatch
+from pagedlab_kernels.cpu.attention import in_words
+from pagedlab_kernels.cpu.linear import as_matrix
+from pagedlab_kernels.cpu.native import Decoder, Layer, Step, native_library
+from pagedlab_kernels.cpu.rows import bad_slots
+
+
+class Panels(NamedTuple):
+    """A matrix that ``linear.pack`` packed."""
+
+    weight: Tensor
+    scales: Tensor | None
+    bias: Tensor | None
+
+
+@dataclass(frozen=True)
+class LayerTensors:
+    qkv: Panels
+    output: Panels
+    gate_and_up: Panels
+    down: Panels
+    input_norm: Tensor  #: [hidden] float32
+    post_norm: Tensor
+    kv: Tensor  #: [2, N, Hkv, P, D] float32
+    window: int | None
+    local: bool  #: whether positions are turned by the local angles
+
+
+class NativeDecoder:
+    """Keeps the weights that it computes with alive, but not the cache: its owner must, from call to call."""
+
+    def __init__(
+        self,
+        layers: Sequence[LayerTensors],
+        *,
+        num_heads: int,
+        gelu: bool,
+        eps: float,
+        norm_offset: float,
+        scale: float,
+    ) -> None:
+        self._weights = [(x.qkv, x.output, x.gate_and_up, x.down, x.input_norm, x.post_norm) for x in layers]
+        first = layers[0]
+        _, self.num_pages, num_kv_heads, self.page_size, head_dim = first.kv.shape
+        self.hidden, self.width = first.qkv.weight.shape[1], first.down.weight.shape[1]
+        attended = num_heads * head_dim
+        #: floats that a row needs on its way through a layer
+        self._room = self.hidden + 3 * attended + 2 * num_kv_heads * head_dim + 3 * self.width
+        matrices = [[as_matrix(*one) for one in (x.qkv, x.output, x.gate_and_up, x.down)] for x in layers]
+        self._layers = (Layer * len(layers))(
+            *(
+                Layer(*four, x.input_norm.data_ptr(), x.post_norm.data_ptr(), x.kv.data_ptr(), x.window or 0, x.local)
+                for four, x in zip(matrices, layers, strict=True)
+            )
+        )
+        self._decoder = Decoder(
+            self._layers, len(layers), self.hidden, self.width, num_heads, num_kv_heads, head_dim, gelu, eps,
+            norm_offset, scale,
+        )  # fmt: skip
+
+    def __call__(
+        self, hidden: Tensor, angles: tuple[Tensor, Tensor], local: tuple[Tensor, Tensor], batch: PagedBatch
+    ) -> Tensor:
+        """``hidden: [T, hidden]`` float32, what enters the first layer; returned as what leaves the last.
+
+        ``angles`` and ``local``: cos and sin, each ``[T, 1, D / 2]`` float32. Raises InvalidQuantity for a slot or a
+        page that is not in the pool, and what ``cpu_attention`` raises.
+        """
+        batch.check_indices(hidden.device)
+        library = native_library()
+        assert library is not None, "it has packed the weights"
+        out = hidden.clone(memory_format=torch.contiguous_format)
+        scratch = torch.empty(batch.num_tokens * self._room)
+        tables = batch.page_tables if batch.page_tables.stride(1) == 1 else batch.page_tables.contiguous()
+        query_start, context_lens = batch.query_start.contiguous(), batch.context_lens.contiguous()
+        step = Step(
+            out.data_ptr(),
+            scratch.data_ptr(),
+            (angles[0].data_ptr(), local[0].data_ptr()),
+            (angles[1].data_ptr(), local[1].data_ptr()),
+            batch.slots.data_ptr(),
+            tables.data_ptr(),
+            query_start.data_ptr(),
+            context_lens.data_ptr(),
+            tables.stride(0),
+            tables.shape[1],
+            batch.max_context_len,
+            batch.num_tokens,
+            batch.num_sequences,
+            self.page_size,
+            self.num_pages,
+        )
+        fault = library.decoder(ctypes.byref(self._decoder), ctypes.byref(step), torch.get_num_threads())
+        if fault == -1:
+            raise bad_slots(batch.slots, self.num_pages * self.page_size)
+        if fault:
+            raise in_words(fault, batch, self.num_pages)
+        return out
