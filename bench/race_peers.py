@@ -30,9 +30,10 @@ class Peer:
 _TRANSFORMERS = "pip install torch transformers accelerate, in any environment"
 _LLAMA_CPP = "pip install llama-cpp-python numpy, in any environment; it compiles for many minutes"
 
-OURS = Peer("pagedlab", "pagedlab", ("-m", "bench.race_pagedlab"), "make setup")
+OURS = Peer("pagedlab", "pagedlab", ("-m", "bench.race_pagedlab", "float32"), "make setup")
 PEERS = (
     OURS,
+    Peer("pagedlab, int8", "pagedlab", ("-m", "bench.race_pagedlab", "int8"), "make setup"),
     Peer(
         "transformers, one by one",
         "transformers",

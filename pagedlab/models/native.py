@@ -32,9 +32,8 @@ class NativePath:
         if attention is not cpu_attention:
             return None
         tensors: list[Any] = [*kv, *(parameters["weight"] for parameters in self._weights)]
-        if len(tensors) != len(self._held) or not all(
-            ref() is one for ref, one in zip(self._held, tensors, strict=True)
-        ):
+        same = len(tensors) == len(self._held)
+        if not same or not all(ref() is one for ref, one in zip(self._held, tensors, strict=True)):
             self._held, self._decoder = [weakref.ref(one) for one in tensors], native_decoder(self._model, kv)
         return self._decoder
 

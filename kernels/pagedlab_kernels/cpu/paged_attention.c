@@ -79,12 +79,20 @@ INLINE void dot_products(const int count, const float *const *q, const Tile *til
         for (; d + LANES <= dim; d += LANES)
             for (int m = 0; m < count; m++)
                 for (int i = 0; i < beside(count); i++) sums[m][i] += load(q[m] + d) * load(keys[i] + d);
-        for (int m = 0; m < count; m++)
-            for (int i = 0; i < beside(count); i++) {
-                float score = total(sums[m][i]);
-                for (int rest = d; rest < dim; rest++) score += q[m][rest] * keys[i][rest];
-                scores[m][t + i] = score;
+        for (int m = 0; m < count; m += beside(count) == 4 ? 1 : 2) {
+            if (beside(count) == 4) {
+                const quad four = totals(sums[m][0], sums[m][1], sums[m][2], sums[m][3]);
+                memcpy(scores[m] + t, &four, sizeof four);
+            } else {
+                const int other = m + 1 < count ? m + 1 : m;
+                const quad two_each = totals(sums[m][0], sums[m][1], sums[other][0], sums[other][1]);
+                memcpy(scores[m] + t, &two_each, sizeof two_each / 2);
+                memcpy(scores[other] + t, (const float *)&two_each + 2, sizeof two_each / 2);
             }
+        }
+        for (; d < dim; d++)
+            for (int m = 0; m < count; m++)
+                for (int i = 0; i < beside(count); i++) scores[m][t + i] += q[m][d] * keys[i][d];
     }
 }
 
