@@ -40,28 +40,29 @@ def cpu_attention(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *, wi
     query_start, context_lens = batch.query_start.contiguous(), batch.context_lens.contiguous()
     kv_dtype, parts = (kv.kv_dtype, kv.parts) if isinstance(kv, QuantizedKV) else (kv.dtype, (kv,))
     numbers, scales, zeros = [part.data_ptr() for part in parts] + [None] * (3 - len(parts))
-    task = Attention(
-        q=queries.data_ptr(),
-        out=out.data_ptr(),
-        numbers=numbers,
-        scales=scales,
-        zeros=zeros,
-        stride=parts[0].shape[-1] * parts[0].itemsize,
-        format=_FORMATS[kv_dtype],
-        tables=tables.data_ptr(),
-        query_start=query_start.data_ptr(),
-        context_lens=context_lens.data_ptr(),
-        table_stride=tables.stride(0),
-        max_pages=tables.shape[1],
-        num_tokens=q.shape[0],
-        num_sequences=batch.num_sequences,
-        num_heads=q.shape[1],
-        num_kv_heads=kv.shape[2],
-        head_dim=q.shape[2],
-        page_size=kv.shape[3],
-        num_pages=kv.shape[1],
-        window=batch.reach(window),
-        scale=scale,
+    num_tokens, num_heads, head_dim = q.shape
+    task = Attention(  # by position, in the order of its fields: names cost as much as a short context
+        queries.data_ptr(),
+        out.data_ptr(),
+        numbers,
+        scales,
+        zeros,
+        parts[0].shape[-1] * parts[0].itemsize,
+        _FORMATS[kv_dtype],
+        tables.data_ptr(),
+        query_start.data_ptr(),
+        context_lens.data_ptr(),
+        tables.stride(0),
+        tables.shape[1],
+        num_tokens,
+        batch.num_sequences,
+        num_heads,
+        kv.shape[2],
+        head_dim,
+        batch.page_size,
+        kv.shape[1],
+        batch.reach(window),
+        scale,
     )
     fault = library.paged_attention(ctypes.byref(task), torch.get_num_threads())
     if fault:

@@ -33,6 +33,7 @@
 
 #include "kernels.h"
 
+#define WORTH_WAKING (1 << 18) /* multiplications in Q K^T from which a second thread saves more than waking it costs */
 #define TILE 64        /* tokens handled at a time: a multiple of 4 * LANES */
 #define ROWS 16        /* query rows of one work item: no more than TILE, so that all see some of their first tile */
 #define VECTORS 6      /* query vectors that share registers in the inner loops */
@@ -337,14 +338,16 @@ static int check(const Attention *a) {
 int paged_attention(const Attention *a, int num_threads) {
     const int fault = check(a);
     if (fault) return fault;
-    int64_t num_items = 0, longest = 0, most_rows = 0;
+    int64_t num_items = 0, longest = 0, most_rows = 0, scores = 0;
     for (int64_t s = 0; s < a->num_sequences; s++) {
         const int64_t rows = a->query_start[s + 1] - a->query_start[s];
         num_items += (rows + ROWS - 1) / ROWS * a->num_kv_heads;
         if (rows > most_rows) most_rows = rows;
         const int64_t seen = a->context_lens[s] < a->window + ROWS ? a->context_lens[s] : a->window + ROWS;
         if (seen > longest) longest = seen;
+        scores += rows * seen;
     }
+    if (scores * a->num_heads * a->head_dim < WORTH_WAKING) num_threads = 1;
     if (num_items == 0) return DONE;
     int64_t num_parts = (4 * num_threads + num_items - 1) / num_items;
     if (num_parts > longest / 256) num_parts = longest / 256;
