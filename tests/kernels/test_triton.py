@@ -54,6 +54,16 @@ def test_triton_without_a_gpu_says_how_to_interpret_it() -> None:
     assert "KernelUnavailable" in done.stdout and "TRITON_INTERPRET=1" in done.stdout
 
 
+def test_kernels_that_are_compiled_cannot_be_traced_and_the_error_says_what_to_set() -> None:
+    program = (
+        "from pagedlab_kernels.trace_kernel import trace_kernel\n"
+        "try: trace_kernel().__enter__()\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    done = in_a_child("-c", program, TRITON_INTERPRET="0")
+    assert "KernelUnavailable" in done.stdout and "TRITON_INTERPRET=1 before Python starts" in done.stdout
+
+
 def test_an_interpreter_that_is_chosen_too_late_is_refused_with_the_reason() -> None:
     program = (
         "import os, triton\n"
