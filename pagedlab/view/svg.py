@@ -88,7 +88,7 @@ def page_map_svg(
     if host:
         bottom += 20
     drawing = Drawing(WIDTH, bottom + 50 + 26 * len(chips), f"{title}, {when}", _describe(counts, title, when))
-    _card(drawing, title, when, _facts(counts))
+    card(drawing, title, when, _facts(counts))
     boxes: list[Box] = [
         (MARGIN + GUTTER + page % columns * cell, top + page // columns * cell, cell - 2.0, cell - 2.0)
         for page in range(page_map.num_pages)
@@ -130,7 +130,7 @@ def page_table_svg(
     drawing = Drawing(
         WIDTH, physical_y + size + 30, title, f"{title}. Logical page → physical page: {links or 'none'}."
     )
-    _card(drawing, title, "", "logical pages, in the order of the tokens")
+    card(drawing, title, "", "logical pages, in the order of the tokens")
     logical_left = (WIDTH - step * len(pages)) / 2
     physical_left = (WIDTH - step * num_pages) / 2
     colour, ink = owner_colour(sequence), text_colour(sequence)
@@ -180,7 +180,7 @@ def _grid(num_pages: int) -> tuple[int, int]:
     return columns, cell
 
 
-def _card(drawing: Drawing, title: str, when: str, facts: str) -> None:
+def card(drawing: Drawing, title: str, when: str, facts: str) -> None:
     """A ground of its own: the picture reads the same on a white page and on a dark one."""
     drawing.boxes([(0, 0, drawing.width, drawing.height)], PAPER, radius=10, stroke=LINE)
     drawing.text(MARGIN, 22, title, size=15, colour=INK, bold=True)
