@@ -7,7 +7,7 @@ a row of it a KV head, a cell a slot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,20 +16,25 @@ from pagedlab.view.palette import owner_colour, text_colour
 from pagedlab.view.svg import GUTTER, HEAD, INK, MARGIN, PAPER, QUIET, WIDTH, SvgFigure, card
 
 if TYPE_CHECKING:
-    from pagedlab_kernels.accesses import Access, KernelTrace, Launch, Program, ProgramId
+    from pagedlab_kernels.accesses import Access, KernelTrace, Launch, PageAccess, Program, ProgramId
 
 #: What the axes of a decode kernel's grid count.
 AXES = ("sequence", "KV head", "split")
 PANEL, TALLEST = 386.0, 400.0  #: pixels: width of the keys, and of the values; height that a map should not exceed
-FAINT = 0.35
+UNTOUCHED, FAINT = mix(INK, PAPER, 0.07), 0.35
 CHIP = 22.0  #: pixels between two rows of chips
+
+
+_Key = tuple[int, tuple[int, int, int], int]  #: of an access: the launch, the program and its own number in there
+
+_Run = tuple[str, int, int, int, int]  #: half, page, head, first slot, slot after the last
 
 
 class _Step(NamedTuple):
     launch: Launch
     program: Program
     access: Access
-    key: tuple[int, ProgramId, int]  #: as the first fields of a PageAccess
+    key: _Key
 
 
 class _Tiles(NamedTuple):
@@ -53,11 +58,6 @@ class _Tiles(NamedTuple):
         return x + width * first / self.slots, y, width * (after - first) / self.slots, height
 
 
-def kernel_steps(trace: KernelTrace, tensor: str = "kv") -> int:
-    """How many steps ``kernel_svg`` can show: every access of every launch that touches ``tensor``."""
-    return len(_steps(trace, tensor))
-
-
 def kernel_svg(
     trace: KernelTrace,
     tensor: str = "kv",
@@ -68,60 +68,97 @@ def kernel_svg(
 ) -> SvgFigure:
     """The slots of ``tensor: [2, N, Hkv, P, ...]`` that were read, or written, up to and with ``step``.
 
-    Step by step, what the access of this step asks for is framed, what its program asked for before is in full colour,
-    and what other programs asked for is faint. Without ``step``, everything is shown as it was in the end. The hue
-    tells programs apart by their first coordinate in the grid, the shade by their third; ``axes`` names all three.
+    A step is an access of a launch that touches the tensor. What the access of this step asks for is framed, what its
+    program asked for before is in full colour, and what other programs asked for is faint. Without ``step``, everything
+    is shown as it was in the end. The hue tells programs apart by their first coordinate in the grid, the shade by
+    their third; ``axes`` names all three.
 
     Raises LookupError for a tensor that the trace does not know, or a step that it does not hold.
     """
-    steps, touches = _steps(trace, tensor), trace.pages_of(tensor)
-    if step is not None and not 0 <= step < len(steps):
-        raise LookupError(f"step {step} was asked for; accesses of {tensor} make steps 0 to {len(steps) - 1}")
-    now = None if step is None else steps[step]
-    past = {it.key for it in steps[: None if step is None else step + 1]}
-    shape = trace.tensors[tensor].shape
-    tiles = _tiles(shape[1], shape[2], shape[3])
-    map_bottom = tiles.top + -(-shape[1] // tiles.columns) * tiles.height
-    readers = list(dict.fromkeys((touch.program[0], touch.program[2]) for touch in touches))
-    facts = _summary(trace, tensor, steps) if now is None else _asked(trace, tensor, now, axes)
-    kernels = " and ".join(dict.fromkeys(it.launch.kernel for it in steps)) or "no kernel"
-    title = title or f"{kernels} on the pages of {tensor}"
-    when = "" if step is None else f"step {step + 1} of {len(steps)}"
-    chips = _legend(readers, axes) if now is None else _film(now, tensor, trace)
-    drawing = Drawing(
-        WIDTH,
-        map_bottom + 20 + CHIP * len(chips) + (0 if now is None else 22),
-        f"{title}, {when}" if when else title,
-        f"{title}. {when + ': ' if when else ''}{facts}" + (f". The line: {now.access.source}" if now else ""),
-    )
-    card(drawing, title, when, facts)
-    _draw_ground(drawing, tiles, shape)
-    slots: dict[tuple[str, int, int, int], tuple[ProgramId, int]] = {}
-    for touch in touches:
-        if (at := (touch.launch, touch.program, touch.access)) in past:
-            strength = 2 if now is None or at == now.key else 1 if at[:2] == now.key[:2] else 0
-            for slot in touch.slots:
-                slots[touch.half, touch.page, touch.head, slot] = touch.program, strength
-    _draw_slots(drawing, tiles, slots, framed=now is not None)
-    if now is not None:
+    film = KernelFilm(trace, tensor, axes=axes, title=title)
+    return film.whole() if step is None else film.frame(step)
+
+
+class KernelFilm:
+    """All pictures of ``kernel_svg``, for whoever wants many: ``frame(0)`` to ``frame(len(film) - 1)``."""
+
+    def __init__(
+        self, trace: KernelTrace, tensor: str = "kv", *, axes: Sequence[str] = AXES, title: str | None = None
+    ) -> None:
+        self.trace, self.tensor, self.axes = trace, tensor, axes
+        self._touched: dict[_Key, list[PageAccess]] = {}
+        for touch in trace.pages_of(tensor):
+            self._touched.setdefault((touch.launch, touch.program, touch.access), []).append(touch)
+        self._runs = {key: [run for touch in them for run in _runs(touch)] for key, them in self._touched.items()}
+        launches = {launch for launch, _, _ in self._touched}
+        self.steps = [
+            _Step(launch, program, access, (number, program.id, index))
+            for number, launch in enumerate(trace.launches)
+            if number in launches
+            for program in launch.programs
+            for index, access in enumerate(program.accesses)
+        ]
+        kernels = " and ".join(dict.fromkeys(step.launch.kernel for step in self.steps)) or "no kernel"
+        self.title = title or f"{kernels} on the pages of {tensor}"
+        self._shape = trace.tensors[tensor].shape
+        self._tiles = _tiles(*self._shape[1:4])
+        self._bottom = self._tiles.top + -(-self._shape[1] // self._tiles.columns) * self._tiles.height + 18
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def whole(self) -> SvgFigure:
+        """Everything, as it was in the end."""
+        readers = list(dict.fromkeys((program[0], program[2]) for _, program, _ in self._touched))
+        legend, facts = _legend(readers, self.axes), _summary(self.trace, self.tensor, self.steps)
+        drawing = Drawing(WIDTH, self._bottom + CHIP * len(legend), self.title, f"{self.title}. {facts}.")
+        card(drawing, self.title, "", facts)
+        self._draw_pages(drawing, len(self.steps), None)
+        for row, chips in enumerate(legend):
+            _draw_chips(drawing, chips, self._bottom + CHIP * row)
+        return SvgFigure(drawing)
+
+    def frame(self, step: int) -> SvgFigure:
+        """What had been asked for when the access of ``step`` was made. LookupError for a step that is not there."""
+        if not 0 <= step < len(self.steps):
+            raise LookupError(
+                f"step {step} was asked for; accesses of {self.tensor} make steps 0 to {len(self.steps) - 1}"
+            )
+        now, when = self.steps[step], f"step {step + 1} of {len(self.steps)}"
+        facts = _asked(now, self._touched.get(now.key, []), self.axes)
+        description = f"{self.title}. {when}: {facts}. The line: {now.access.source}"
+        drawing = Drawing(WIDTH, self._bottom + CHIP + 22, f"{self.title}, {when}", description)
+        card(drawing, self.title, when, facts)
+        self._draw_pages(drawing, step + 1, now)
         _draw_key(drawing, now.program.id)
-    for row, chip_row in enumerate(chips):
-        _draw_chips(drawing, chip_row, map_bottom + 18 + CHIP * row)
-    if now is not None:
-        drawing.text(
-            MARGIN, map_bottom + 18 + CHIP * len(chips), _clipped(now.access.source, 128), size=11, colour=QUIET
-        )
-    return SvgFigure(drawing)
+        halves = {index: self._touched.get((*now.key[:2], index)) for index in range(len(now.program.accesses))}
+        names = [
+            found[0].half if (found := halves[index]) else (access.tensor or "?").removesuffix("_ptr")
+            for index, access in enumerate(now.program.accesses)
+        ]
+        _draw_chips(drawing, _film(now, names), self._bottom)
+        drawing.text(MARGIN, self._bottom + CHIP, _clipped(now.access.source, 128), size=11, colour=QUIET)
+        return SvgFigure(drawing)
+
+    def _draw_pages(self, drawing: Drawing, steps: int, now: _Step | None) -> None:
+        runs: dict[_Run, tuple[str, int]] = {}
+        for step in self.steps[:steps]:
+            strength = 2 if now is None or step is now else 1 if step.key[:2] == now.key[:2] else 0
+            for run in self._runs.get(step.key, []):
+                runs.pop(run, None)  # what is asked for again is drawn last, over what it shares slots with
+                runs[run] = _colour(step.program.id), strength
+        _draw_ground(drawing, self._tiles, self._shape)
+        _draw_runs(drawing, self._tiles, runs)
+        _draw_slot_edges(drawing, self._tiles, self._shape)
+        if now is not None:
+            _draw_frames(drawing, [self._tiles.cells(*run) for run in self._runs.get(now.key, [])])
 
 
-def _steps(trace: KernelTrace, tensor: str) -> list[_Step]:
-    return [
-        _Step(launch, program, access, (number, program.id, index))
-        for number, launch in enumerate(trace.launches)
-        if any(access.tensor == tensor for program in launch.programs for access in program.accesses)
-        for program in launch.programs
-        for index, access in enumerate(program.accesses)
-    ]
+def _runs(touch: PageAccess) -> Iterator[_Run]:
+    """Slots that follow each other, first and after the last."""
+    for _, group in groupby(enumerate(sorted(touch.slots)), key=lambda it: it[1] - it[0]):
+        together = [slot for _, slot in group]
+        yield touch.half, touch.page, touch.head, together[0], together[-1] + 1
 
 
 def _tiles(pages: int, heads: int, slots: int) -> _Tiles:
@@ -160,17 +197,16 @@ def _span(numbers: Iterable[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _asked(trace: KernelTrace, tensor: str, now: _Step, axes: Sequence[str]) -> str:
+def _asked(now: _Step, touched: list[PageAccess], axes: Sequence[str]) -> str:
     """What the access of this step is."""
     access = now.access
     who = ", ".join(
         f"{axis} {at}" for axis, at, size in zip(axes, now.program.id, now.launch.grid, strict=True) if size > 1
     )
     what = f"{access.kind} of {access.num_bytes:,} bytes of {access.tensor or 'no known tensor'}"
-    where = [touch for touch in trace.pages_of(tensor) if touch[:3] == now.key]
-    if where:
-        halves = " and ".join(dict.fromkeys(touch.half for touch in where))
-        pages, slots = len({touch.page for touch in where}), sum(len(touch.slots) for touch in where)
+    if touched:
+        halves = " and ".join(dict.fromkeys(touch.half for touch in touched))
+        pages, slots = len({touch.page for touch in touched}), sum(len(touch.slots) for touch in touched)
         what += f": {halves}, {_many(slots, 'slot')} in {_many(pages, 'page')}, "
         what += _many(len(access.runs), "contiguous run")
     return f"{who or 'the only program'}  ·  {what}"
@@ -187,40 +223,41 @@ def _draw_ground(drawing: Drawing, tiles: _Tiles, shape: tuple[int, ...]) -> Non
                 text = f"page {page}" if width >= 60 else str(page)
                 drawing.text(x, y - 8, text, size=9, colour=QUIET)
             strips.extend(tiles.strip(half, page, head) for head in range(heads))
-    drawing.boxes(strips, mix(INK, PAPER, 0.07))
+    drawing.boxes(strips, UNTOUCHED)
     if heads > 1 and tiles.row >= 8:
         for head in range(heads):
             x, y, _, height = tiles.strip("keys", 0, head)
             drawing.text(x - 8, y + height / 2, f"head {head}", size=9, colour=QUIET, anchor="end")
 
 
-def _draw_slots(
-    drawing: Drawing,
-    tiles: _Tiles,
-    slots: dict[tuple[str, int, int, int], tuple[ProgramId, int]],
-    *,
-    framed: bool,
-) -> None:
-    """``slots``: (half, page, head, slot) -> who asked for it last, and whether just now (2), before (1) or faintly."""
+def _draw_runs(drawing: Drawing, tiles: _Tiles, runs: dict[_Run, tuple[str, int]]) -> None:
+    """``runs``: their colour, and whether they were asked for just now (2), by the same program (1) or by others."""
     looks: dict[tuple[str, int], list[Box]] = {}
-    for ((half, page, head), look), cells in groupby(
-        sorted(slots.items()), key=lambda it: (it[0][:3], (_colour(it[1][0]), it[1][1]))
-    ):
-        places = [cell[0][3] for cell in cells]
-        for _, group in groupby(enumerate(places), key=lambda it: it[1] - it[0]):
-            together = [slot for _, slot in group]
-            looks.setdefault(look, []).append(tiles.cells(half, page, head, together[0], together[-1] + 1))
+    for run, look in runs.items():
+        looks.setdefault(look, []).append(tiles.cells(*run))
     for (colour, strength), boxes in sorted(looks.items(), key=lambda look: look[0][1]):
-        if strength == 2 and framed:
-            drawing.boxes([(x - 1.5, y - 1.5, w + 3, h + 3) for x, y, w, h in boxes], INK)
         drawing.boxes(boxes, mix(colour, PAPER, FAINT) if strength == 0 else colour)
-    if (tiles.width - 8) / tiles.slots >= 4:
-        between: list[Line] = []
-        for half, page, head in dict.fromkeys(at[:3] for at in slots):
-            for slot in range(1, tiles.slots):
-                x, y, _, height = tiles.cells(half, page, head, slot, slot)
-                between.append((x, y + 0.5, x, y + height - 0.5))
-        drawing.lines(between, PAPER, 0.8)
+
+
+def _draw_slot_edges(drawing: Drawing, tiles: _Tiles, shape: tuple[int, ...]) -> None:
+    """Where slots are wide enough to be told apart."""
+    if (tiles.width - 8) / tiles.slots < 4:
+        return
+    _, pages, heads, slots = shape[:4]
+    edges: list[Line] = []
+    for half in ("keys", "values"):
+        for page in range(pages):
+            for slot in range(1, slots):
+                x, top, _, _ = tiles.cells(half, page, 0, slot, slot)
+                _, last, _, height = tiles.strip(half, page, heads - 1)
+                edges.append((x, top + 0.5, x, last + height - 0.5))
+    drawing.lines(edges, PAPER, 0.8)
+
+
+def _draw_frames(drawing: Drawing, boxes: list[Box]) -> None:
+    around = [(x - 0.75, y - 0.75, x + w + 0.75, y + h + 0.75) for x, y, w, h in boxes]
+    sides = [((x, y, u, y), (u, y, u, v), (u, v, x, v), (x, v, x, y)) for x, y, u, v in around]
+    drawing.lines([side for four in sides for side in four], INK, 1.5)
 
 
 def _draw_key(drawing: Drawing, program: ProgramId) -> None:
@@ -230,17 +267,22 @@ def _draw_key(drawing: Drawing, program: ProgramId) -> None:
         ("this program, before", colour, False),
         ("this step", colour, True),
     ):
-        drawing.text(x, y, text, size=11, colour=QUIET, anchor="end")
-        x -= 5.6 * len(text) + 24
-        if frame:
-            drawing.boxes([(x - 1.5, y - 6.5, 15, 13)], INK)
+        drawing.text(x, y, text, size=10, colour=QUIET, anchor="end")
+        x -= 5.6 * len(text) + 14
         drawing.boxes([(x, y - 5, 12, 10)], fill)
-        x -= 16
+        if frame:
+            _draw_frames(drawing, [(x, y - 5, 12, 10)])
+        x -= 14
 
 
 def _colour(program: ProgramId) -> str:
     colour = owner_colour(program[0])
     return (colour, mix(colour, INK, 0.62), mix(colour, PAPER, 0.55))[program[2] % 3]
+
+
+def _ink(program: ProgramId) -> str:
+    """For text on its colour."""
+    return (text_colour(program[0]), "#FFFFFF", INK)[program[2] % 3]
 
 
 class _Chip(NamedTuple):
@@ -258,10 +300,9 @@ def _legend(readers: list[tuple[int, int]], axes: Sequence[str]) -> list[list[_C
     many = len({split for _, split in readers}) > 1
     chips = []
     for x, z in readers:
-        ink = "#FFFFFF" if z % 3 == 1 else text_colour(x) if z % 3 == 0 else INK
         text = f"{axes[0]} {x}" + (f", {axes[2]} {z}" if many else "")
-        chips.append(_Chip(text, _colour((x, 0, z)), ink))
-    chips.append(_Chip("not touched", mix(INK, PAPER, 0.07), INK))
+        chips.append(_Chip(text, _colour((x, 0, z)), _ink((x, 0, z))))
+    chips.append(_Chip("not touched", UNTOUCHED, INK))
     rows: list[list[_Chip]] = [[]]
     for chip in chips:
         if sum(it.width + 6 for it in rows[-1]) + chip.width > WIDTH - 2 * MARGIN:
@@ -270,25 +311,21 @@ def _legend(readers: list[tuple[int, int]], axes: Sequence[str]) -> list[list[_C
     return rows
 
 
-def _film(now: _Step, tensor: str, trace: KernelTrace) -> list[list[_Chip]]:
+def _film(now: _Step, names: list[str]) -> list[_Chip]:
     """What the program does, access by access, around the one of this step."""
-    halves = {touch[:3]: touch.half for touch in trace.pages_of(tensor)}
-    chips = []
-    for index, access in enumerate(now.program.accesses):
-        name = halves.get((*now.key[:2], index)) or (access.tensor or "?").removesuffix("_ptr")
+    chips, at = [], now.key[2]
+    for index, (access, name) in enumerate(zip(now.program.accesses, names, strict=True)):
         text = name if access.kind == "load" else f"{access.kind} {name}"
-        is_now = index == now.key[2]
-        done = _colour(now.program.id) if index <= now.key[2] else mix(INK, PAPER, 0.07)
-        ink = INK if index > now.key[2] else "#FFFFFF" if now.program.id[2] % 3 == 1 else text_colour(now.program.id[0])
-        chips.append(_Chip(text, done, ink, is_now))
+        colour, ink = (_colour(now.program.id), _ink(now.program.id)) if index <= at else (UNTOUCHED, INK)
+        chips.append(_Chip(text, colour, ink, index == at))
     # What does not fit is left out, first what comes later: two chips before this one stay.
-    first, room = max(0, now.key[2] - 2), WIDTH - 2 * MARGIN
+    first, room = max(0, at - 2), WIDTH - 2 * MARGIN
     while first and sum(chip.width + 6 for chip in chips[first - 1 :]) <= room:
         first -= 1
     after = first
     while after < len(chips) and sum(chip.width + 6 for chip in chips[first : after + 1]) <= room:
         after += 1
-    return [chips[first:after]]
+    return chips[first:after]
 
 
 def _draw_chips(drawing: Drawing, chips: list[_Chip], y: float) -> None:

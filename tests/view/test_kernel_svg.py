@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pagedlab.view.kernel_svg import kernel_steps, kernel_svg
+from pagedlab.view.kernel_svg import KernelFilm, kernel_svg
 from pagedlab.view.palette import owner_colour
 from pagedlab_kernels.accesses import Access, KernelTrace, Launch, Program, TracedTensor
 
@@ -44,7 +44,7 @@ def paths(svg: str, fill: str) -> str:
 
 
 def test_the_steps_are_the_accesses_of_launches_that_touch_the_pages(trace: KernelTrace) -> None:
-    assert kernel_steps(trace) == 8
+    assert len(KernelFilm(trace)) == 8
     for step in (-1, 8):
         with pytest.raises(LookupError, match="make steps 0 to 7"):
             kernel_svg(trace, step=step)
@@ -99,7 +99,7 @@ def test_pools_of_any_size_stay_within_the_picture(shape: tuple[int, ...]) -> No
 
 def test_a_kernel_that_touches_no_page_makes_a_picture_of_untouched_pages() -> None:
     trace = KernelTrace({"kv": TracedTensor((2, 2, 1, 4, 2), 4)})
-    assert kernel_steps(trace) == 0
+    assert len(KernelFilm(trace)) == 0
     assert "kv was not touched" in kernel_svg(trace).alt
 
 
