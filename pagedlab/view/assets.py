@@ -13,13 +13,13 @@ MODULES = ("page_map_replay.js", "page_map_film.js", "page_map_draw.js", "page_m
 @cache
 def script() -> str:
     """One ES module. Its parts' imports from each other are left out: the names are all there."""
-    return "\n".join(re.sub(r'^import .* from "\./.*";$', "", _read(name), flags=re.MULTILINE) for name in MODULES)
+    return "\n".join(re.sub(r'^import .* from "\./.*";$', "", read(name), flags=re.MULTILINE) for name in MODULES)
 
 
 @cache
 def style() -> str:
-    return _read("page_map.css")
+    return read("page_map.css")
 
 
-def _read(name: str) -> str:
+def read(name: str) -> str:
     return files("pagedlab.view").joinpath(name).read_text(encoding="utf-8")

@@ -20,8 +20,7 @@ def access(tensor: str, *runs: range, kind: str = "load") -> Access:
     return Access(kind, tensor, runs, 4, 0, f"x = tl.load({tensor})")  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def trace() -> KernelTrace:
+def a_trace() -> KernelTrace:
     """Two pages of one head and four slots of 8 bytes; sequence 0 reads page 1, sequence 1 two slots of page 0."""
     kv = TracedTensor((2, 2, 1, 4, 2), 4)
     launch = Launch("decode", (2, 1, 1), {"kv": kv})
@@ -34,6 +33,11 @@ def trace() -> KernelTrace:
         launch.programs.append(Program((sequence, 0, 0), [*loads, access("out", range(8), kind="store")]))
     merge = Launch("merge", (1, 1, 1), {"kv": kv}, [Program((0, 0, 0), [access("out", range(16))])])
     return KernelTrace({"kv": kv}, [launch, merge])
+
+
+@pytest.fixture
+def trace() -> KernelTrace:
+    return a_trace()
 
 
 def paths(svg: str, fill: str) -> str:
