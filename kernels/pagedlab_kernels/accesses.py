@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple
 from pagedlab.errors import InvalidQuantity
 
 Kind = Literal["load", "store", "atomic"]  #: atomic: read and written at once
+Half = Literal["keys", "values"]
 ProgramId = tuple[int, int, int]
 
 
@@ -86,7 +87,7 @@ class PageAccess(NamedTuple):
     program: ProgramId
     access: int  #: index into ``Program.accesses``
     kind: Kind
-    half: Literal["keys", "values"]
+    half: Half
     page: int
     head: int
     slots: tuple[int, ...]  #: in the order of lanes
@@ -141,20 +142,12 @@ class KernelTrace:
         for number, launch in enumerate(self.launches):
             for program in launch.programs:
                 for index, access in enumerate(program.accesses):
-                    if access.tensor != tensor:
-                        continue
-                    touched: dict[tuple[int, int], dict[int, None]] = {}
-                    for run in access.runs:
-                        for at in range(run.start // vector, -(-run.stop // vector)):
-                            tile, slot = divmod(at, slots)
-                            half_and_page, head = divmod(tile, heads)
-                            touched.setdefault((half_and_page, head), {})[slot] = None
-                    for (half_and_page, head), at_slots in touched.items():
-                        half: Literal["keys", "values"] = "keys" if half_and_page < pages else "values"
-                        page = half_and_page % pages
-                        found.append(
-                            PageAccess(number, program.id, index, access.kind, half, page, head, tuple(at_slots))
-                        )
+                    touched = _slots_by_tile(access.runs, vector, slots) if access.tensor == tensor else {}
+                    for tile, at_slots in touched.items():
+                        half_and_page, head = divmod(tile, heads)
+                        half: Half = "keys" if half_and_page < pages else "values"
+                        place = half, half_and_page % pages, head, tuple(at_slots)
+                        found.append(PageAccess(number, program.id, index, access.kind, *place))
         return found
 
     def traffic(self, tensor: str, kind: Kind = "load") -> Traffic:
@@ -184,6 +177,15 @@ class KernelTrace:
         if tensor not in self.tensors:
             raise LookupError(f"{tensor!r} was asked for; trace_kernel was told of {', '.join(self.tensors) or 'none'}")
         return self.tensors[tensor]
+
+
+def _slots_by_tile(runs: Iterable[range], vector: int, slots: int) -> dict[int, dict[int, None]]:
+    """Tile of ``slots`` vectors of so many bytes -> its slots that the runs touch, each once, in their order."""
+    touched: dict[int, dict[int, None]] = {}
+    for run in runs:
+        for at in range(run.start // vector, -(-run.stop // vector)):
+            touched.setdefault(at // slots, {})[at % slots] = None
+    return touched
 
 
 def united(runs: Iterable[range]) -> list[range]:

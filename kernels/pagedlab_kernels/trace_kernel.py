@@ -42,7 +42,8 @@ from pagedlab_kernels.accesses import Access, KernelTrace, Kind, Launch, Program
 def trace_kernel(**tensors: Tensor) -> Iterator[KernelTrace]:
     """Record what the kernels that this thread launches meanwhile read and write, in terms of ``tensors``.
 
-    Arguments of a launch that are none of these go by the names of their parameters. Raises KernelUnavailable where
+    Where two of them overlap, the first is named. Tensors among a launch's arguments that are none of these go by the
+    names of their parameters. Raises KernelUnavailable where
     Triton compiles instead of interpreting, and ValueError for a tensor whose bytes do not lie in one piece in this
     machine's memory.
     """
@@ -54,8 +55,8 @@ def trace_kernel(**tensors: Tensor) -> Iterator[KernelTrace]:
     for name, tensor in tensors.items():
         if tensor.device.type != "cpu" or not tensor.is_contiguous():
             raise ValueError(
-                f"{name} is on {tensor.device} with strides {tensor.stride()}; name a contiguous tensor on the CPU: "
-                "the interpreter works on copies of all others"
+                f"{name} is on {tensor.device} with strides {tensor.stride()}; name a contiguous tensor on the CPU. "
+                "The interpreter reads a copy of what lies elsewhere, and between strides lie the bytes of others"
             )
     listener = _Listener(tensors)
     with _lock:
@@ -182,11 +183,10 @@ def _here() -> list[_Listener]:
 
 
 def _put_hooks() -> None:
+    builder = interpreter.interpreter_builder
     for method, hear in _HEARD.items():
         # An attribute of the object hides the method of its class, until it is deleted.
-        setattr(
-            interpreter.interpreter_builder, method, _hooked(getattr(interpreter.interpreter_builder, method), hear)
-        )
+        setattr(builder, method, _hooked(getattr(builder, method), hear))
 
     def prepare(executor: Any, args_dev: Any, kwargs: Any) -> Any:
         args, by_name = _prepare_arguments(executor, args_dev, kwargs)
