@@ -44,9 +44,8 @@ class Access:
 
     kind: Kind
     tensor: str | None  #: None: outside every tensor that is known, a stray access
-    runs: tuple[
-        range, ...
-    ]  #: bytes, in the order of lanes, from where the tensor starts (of a stray access: addresses)
+    #: bytes, in the order of lanes, from where the tensor starts (of a stray access: addresses)
+    runs: tuple[range, ...]
     width: int  #: bytes that one lane asked for
     masked: int  #: lanes of the same instruction that were masked out
     source: str  #: the line of the kernel

@@ -43,9 +43,8 @@ def trace_kernel(**tensors: Tensor) -> Iterator[KernelTrace]:
     """Record what the kernels that this thread launches meanwhile read and write, in terms of ``tensors``.
 
     Where two of them overlap, the first is named. Tensors among a launch's arguments that are none of these go by the
-    names of their parameters. Raises KernelUnavailable where
-    Triton compiles instead of interpreting, and ValueError for a tensor whose bytes do not lie in one piece in this
-    machine's memory.
+    names of their parameters. Raises KernelUnavailable where Triton compiles instead of interpreting, and ValueError
+    for a tensor whose bytes do not lie in one piece in this machine's memory.
     """
     if isinstance(triton.language.cdiv, triton.JITFunction):
         raise KernelUnavailable(

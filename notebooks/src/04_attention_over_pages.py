@@ -167,7 +167,9 @@ def two_pass_attention(query, key_pages, value_pages, table, length):
     places = [(table[t // page_size], t % page_size) for t in range(length)]
     scores = torch.stack([key_pages[place] @ query for place in places])
     weights = scores.softmax(0)
-    return sum(weight * value_pages[place] for weight, place in zip(weights, places, strict=True))
+    return sum(
+        weight * value_pages[place] for weight, place in zip(weights, places, strict=True)
+    )
 
 
 result = two_pass_attention(query, key_pages, value_pages, table, length)
@@ -206,7 +208,9 @@ for score, value in [(1.0, 10.0), (3.0, 20.0), (2.0, 30.0)]:
     new_m = max(m, score)
     shrink, weight = math.exp(m - new_m), math.exp(score - new_m)
     m, l, acc = new_m, l * shrink + weight, acc * shrink + weight * value
-    print(f"score {score:.0f}: shrink by {shrink:.3f}, add {weight:.3f} → l {l:.3f}, acc {acc:6.3f}")
+    print(
+        f"score {score:.0f}: shrink by {shrink:.3f}, add {weight:.3f} → l {l:.3f}, acc {acc:6.3f}"
+    )
 print("result:", round(acc / l, 4))
 
 # %%
@@ -282,7 +286,9 @@ for logical, page in enumerate(table):
     filled = min(page_size, length - logical * page_size)
     state = one_page(state, query, key_pages[page], value_pages[page], filled)
     seen = logical * page_size + filled
-    torch.testing.assert_close(state[2] / state[1], attention(query, keys[:seen], values[:seen]))
+    torch.testing.assert_close(
+        state[2] / state[1], attention(query, keys[:seen], values[:seen])
+    )
     print(f"after page {page}: right for the first {seen} tokens")
 
 # %% [markdown]
@@ -306,7 +312,9 @@ visit = [0, 1, 2]
 state = torch.tensor(-math.inf), torch.tensor(0.0), torch.zeros(dim)
 for logical in visit:
     filled = min(page_size, length - logical * page_size)
-    state = one_page(state, query, key_pages[table[logical]], value_pages[table[logical]], filled)
+    state = one_page(
+        state, query, key_pages[table[logical]], value_pages[table[logical]], filled
+    )
 assert sorted(visit) == [0, 1, 2], "each page once"
 torch.testing.assert_close(state[2] / state[1], attention(query, keys, values))
 print("the same result in the order", "of the table" if visit == [0, 1, 2] else "you chose")
@@ -418,7 +426,10 @@ else:
 many = torch.randn(4096)
 in_order, in_parts = many.sum(), many.view(64, 64).sum(1).sum()
 print("sums agree to a millionth of their terms:", bool((in_order - in_parts).abs() < 4096e-6))
-print("parts of one size give the same bits every time:", torch.equal(in_parts, many.view(64, 64).sum(1).sum()))
+print(
+    "parts of one size give the same bits every time:",
+    torch.equal(in_parts, many.view(64, 64).sum(1).sum()),
+)
 
 # %% [markdown]
 # <div class="alert alert-block alert-success"><b>Takeaway 3.</b> (m, l, acc) of any two sets of tokens merge into that of both. So a context may be split among workers, a shared prefix attended to once for everybody, or a cache spread over machines: merge, and nobody sees the seam.</div>
@@ -439,7 +450,9 @@ for row, position in zip(visible, positions, strict=True):
 # %%
 pages = -(-context // page_size)
 whole = [p for p in range(pages) if visible[:, p * page_size : (p + 1) * page_size].all()]
-print(f"{len(whole)} of {pages} pages are seen whole by every row; {pages - len(whole)} need the mask")
+print(
+    f"{len(whole)} of {pages} pages are seen whole by every row; {pages - len(whole)} need the mask"
+)
 
 # %% [markdown]
 # Decode is a chunk of one, and needs no mask at all. That is why an engine need not tell the two apart: sequences with one new token and sequences with hundreds share a step (chapter 07).
@@ -479,13 +492,21 @@ def paged_attention(q, kv, batch, scale):
     for b, context in enumerate(batch.context_lens.tolist()):
         table = batch.page_tables[b].tolist()
         for row in range(starts[b], starts[b + 1]):
-            sees = context - (starts[b + 1] - 1 - row)  # the last row sees all, each above it one less
+            sees = context - (
+                starts[b + 1] - 1 - row
+            )  # the last row sees all, each above it one less
             for head in range(kv.shape[2]):
                 mine = slice(head * group, (head + 1) * group)
-                state = torch.full((group,), -math.inf), torch.zeros(group), torch.zeros(group, q.shape[2])
+                state = (
+                    torch.full((group,), -math.inf),
+                    torch.zeros(group),
+                    torch.zeros(group, q.shape[2]),
+                )
                 for logical in range(-(-sees // size)):
                     k, v = kv[:, table[logical], head]
-                    state = one_page_of_group(state, scale * q[row, mine], k, v, min(size, sees - logical * size))
+                    state = one_page_of_group(
+                        state, scale * q[row, mine], k, v, min(size, sees - logical * size)
+                    )
                 out[row, mine] = state[2] / state[1][:, None]
     return out
 
@@ -499,7 +520,11 @@ print("heads, rows and pages are loops; the idea is still one line:", "one_page_
 torch.manual_seed(0)
 heads, kv_heads, dim, size = 6, 2, 8, 4
 kv = torch.full((2, 9, kv_heads, size, dim), torch.nan)
-tables, contexts, rows = torch.tensor([[7, 2, 4], [0, 5, -1]], dtype=torch.int32), [10, 6], [1, 4]
+tables, contexts, rows = (
+    torch.tensor([[7, 2, 4], [0, 5, -1]], dtype=torch.int32),
+    [10, 6],
+    [1, 4],
+)
 for pages, context in zip(tables.tolist(), contexts, strict=True):
     for position in range(context):
         kv[:, pages[position // size], :, position % size] = torch.randn(2, kv_heads, dim)
@@ -546,7 +571,9 @@ print("the same tokens:", said["mine"] == said["cpu"])
 # %%
 root = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "bench").is_dir())
 report = json.loads((root / "bench/results/attention.json").read_text(encoding="utf-8"))
-rows = [r for r in report["results"] if r["shape"]["rows"] == 1 and r["shape"]["context"] == 4096]
+rows = [
+    r for r in report["results"] if r["shape"]["rows"] == 1 and r["shape"]["context"] == 4096
+]
 for row in rows:
     shape, ratios = row["shape"], row["ratios"]
     print(
@@ -561,7 +588,9 @@ for axes, model in zip(panels, dict.fromkeys(r["shape"]["model"] for r in rows),
         line = [
             r
             for r in report["results"]
-            if r["shape"]["rows"] == 1 and r["shape"]["model"] == model and r["shape"]["batch"] == batch_size
+            if r["shape"]["rows"] == 1
+            and r["shape"]["model"] == model
+            and r["shape"]["batch"] == batch_size
         ]
         axes.plot(
             [r["shape"]["context"] for r in line],
