@@ -197,21 +197,20 @@ print((large - large.max()).exp() / (large - large.max()).exp().sum())
 print(torch.tensor([-2.0, 0.0]).softmax(0))
 
 # %% [markdown]
-# Now walk over the tokens and keep only three things: the **largest score so far** *m*, the **sum of exponentials** relative to it *l*, and the **weighted sum of values** so far *acc*. When a larger score turns up, all that was summed is too big by the
+# Now walk over the tokens and keep only three things: the **largest** score so far, the **total** of exponentials relative to it, and the weighted sum of values so far, **acc**umulated. When a larger score turns up, all that was summed is too big by the
 # factor e^(new − old): shrink it, and go on. This is the *online softmax* (Milakov and Gimelshein, 2018).
 #
 # By hand, with scores 1, 3, 2 and values 10, 20, 30:
 
 # %%
-m, l, acc = -math.inf, 0.0, 0.0
+largest, total, acc = -math.inf, 0.0, 0.0
 for score, value in [(1.0, 10.0), (3.0, 20.0), (2.0, 30.0)]:
-    new_m = max(m, score)
-    shrink, weight = math.exp(m - new_m), math.exp(score - new_m)
-    m, l, acc = new_m, l * shrink + weight, acc * shrink + weight * value
-    print(
-        f"score {score:.0f}: shrink by {shrink:.3f}, add {weight:.3f} → l {l:.3f}, acc {acc:6.3f}"
-    )
-print("result:", round(acc / l, 4))
+    before, largest = largest, max(largest, score)
+    shrink, weight = math.exp(before - largest), math.exp(score - largest)
+    total, acc = total * shrink + weight, acc * shrink + weight * value
+    print(f"score {score:.0f}: shrink by {shrink:.3f}, add {weight:.3f}", end=" → ")
+    print(f"total {total:.3f}, acc {acc:6.3f}")
+print("result:", round(acc / total, 4))
 
 # %%
 weights = torch.tensor([1.0, 3.0, 2.0]).softmax(0)
@@ -235,7 +234,9 @@ numbers_remembered = ...
 if numbers_remembered is ...:
     print("not answered yet: a number")
 else:
-    assert numbers_remembered == len(["m", "l"]) + 128, "which of m, l and acc has how many?"
+    assert numbers_remembered == len(["largest", "total"]) + 128, (
+        "which of the three has how many?"
+    )
     print("right")
 
 # %% [markdown]
@@ -246,20 +247,20 @@ else:
 
 # %%
 def one_page(state, query, keys, values, filled):
-    """The state ``(m, l, acc)`` after a page of which ``filled`` slots hold a token."""
-    m, l, acc = state
+    """The state ``(largest, total, acc)`` after a page of which ``filled`` slots hold a token."""
+    largest, total, acc = state
     scores = keys @ query
     scores[filled:] = -math.inf
-    new_m = torch.maximum(m, scores.max())
-    shrink, weights = (m - new_m).exp(), (scores - new_m).exp()
-    return new_m, l * shrink + weights.sum(), acc * shrink + weights @ values
+    top = torch.maximum(largest, scores.max())
+    shrink, weights = (largest - top).exp(), (scores - top).exp()
+    return top, total * shrink + weights.sum(), acc * shrink + weights @ values
 
 
 state = torch.tensor(-math.inf), torch.tensor(0.0), torch.zeros(dim)
 for logical, page in enumerate(table):
     filled = min(page_size, length - logical * page_size)
     state = one_page(state, query, key_pages[page], value_pages[page], filled)
-    print(f"after page {page} with {filled} tokens: l = {state[1]:.3f}, acc = {state[2]}")
+    print(f"after page {page} with {filled} tokens: total = {state[1]:.3f}, acc = {state[2]}")
 
 # %% [markdown]
 # Two pages were fine and the third made everything *not a number*. Why? The weights of the two empty slots are exactly 0. But the slots hold poison, and
@@ -274,11 +275,11 @@ print("0 × nan =", 0 * math.nan, "· 0 × inf =", 0 * math.inf)
 
 # %%
 def one_page(state, query, keys, values, filled):
-    m, l, acc = state
+    largest, total, acc = state
     scores = keys[:filled] @ query  # only what is there is read
-    new_m = torch.maximum(m, scores.max())
-    shrink, weights = (m - new_m).exp(), (scores - new_m).exp()
-    return new_m, l * shrink + weights.sum(), acc * shrink + weights @ values[:filled]
+    top = torch.maximum(largest, scores.max())
+    shrink, weights = (largest - top).exp(), (scores - top).exp()
+    return top, total * shrink + weights.sum(), acc * shrink + weights @ values[:filled]
 
 
 state = torch.tensor(-math.inf), torch.tensor(0.0), torch.zeros(dim)
@@ -292,10 +293,10 @@ for logical, page in enumerate(table):
     print(f"after page {page}: right for the first {seen} tokens")
 
 # %% [markdown]
-# Notice what the last line proved: the state is right after *every* page, not only at the end. At any moment acc / l is attention over all tokens seen so far.
+# Notice what the last line proved: the state is right after *every* page, not only at the end. At any moment acc / total is attention over all tokens seen so far.
 
 # %% [markdown]
-# <div class="alert alert-block alert-success"><b>Takeaway 2.</b> Each page is read once, in place, in any order. Between pages an (m, l, acc) is all that is kept. The length of the context appears nowhere.</div>
+# <div class="alert alert-block alert-success"><b>Takeaway 2.</b> Each page is read once, in place, in any order. Between pages (largest, total, acc) is all that is kept. The length of the context appears nowhere.</div>
 
 # %% [markdown]
 # ### Try it 3 · any order
@@ -322,17 +323,21 @@ print("the same result in the order", "of the table" if visit == [0, 1, 2] else 
 # %% [markdown]
 # ## 7 · Heads that share
 #
-# Models have many query heads, and newer ones let a *group* of them share one key-value head: SmolLM2 has 9 and 3, so 3 queries read the same pages. Nothing changes but that `query` becomes three rows, and m and l a number for each of them.
+# Models have many query heads, and newer ones let a *group* of them share one key-value head: SmolLM2 has 9 and 3, so 3 queries read the same pages. Nothing changes but that `query` becomes three rows, and largest and total a number for each of them.
 
 
 # %%
 def one_page_of_group(state, queries, keys, values, filled):
-    """``queries: [G, D]``; ``m`` and ``l: [G]``, ``acc: [G, D]``. A page is read once for all of them."""
-    m, l, acc = state
+    """``queries: [G, D]``; ``largest`` and ``total: [G]``, ``acc: [G, D]``. A page is read once for all of them."""
+    largest, total, acc = state
     scores = queries @ keys[:filled].T  # [G, filled]
-    new_m = torch.maximum(m, scores.amax(1))
-    shrink, weights = (m - new_m).exp(), (scores - new_m[:, None]).exp()
-    return new_m, l * shrink + weights.sum(1), acc * shrink[:, None] + weights @ values[:filled]
+    top = torch.maximum(largest, scores.amax(1))
+    shrink, weights = (largest - top).exp(), (scores - top[:, None]).exp()
+    return (
+        top,
+        total * shrink + weights.sum(1),
+        acc * shrink[:, None] + weights @ values[:filled],
+    )
 
 
 queries = torch.randn(3, dim)
@@ -366,9 +371,9 @@ for model, group in {"9 heads over 3": 3, "32 over 8": 4, "32 over 32": 1}.items
 # %%
 def merge(one, other):
     """The state of both sets of tokens together."""
-    m = torch.maximum(one[0], other[0])
-    first, second = (one[0] - m).exp(), (other[0] - m).exp()
-    return m, one[1] * first + other[1] * second, one[2] * first + other[2] * second
+    largest = torch.maximum(one[0], other[0])
+    first, second = (one[0] - largest).exp(), (other[0] - largest).exp()
+    return largest, one[1] * first + other[1] * second, one[2] * first + other[2] * second
 
 
 def walk(pages):
@@ -386,12 +391,12 @@ torch.testing.assert_close(together[2] / together[1], attention(query, keys, val
 print("two walkers, merged:", together[2] / together[1])
 
 # %% [markdown]
-# Often a walker reports its finished result acc / l, and m and l in one number: the log of its sum of exponentials, **lse** = m + log l. A result then counts as much as its e^lse. Two walkers with lse 2 and 3 weigh e² : e³, as if each were a single token with that score.
+# Often a walker reports its finished result acc / total, and the other two in one number: the log of its sum of exponentials, **lse** = largest + log total. A result then counts as much as its e^lse. Two walkers with lse 2 and 3 weigh e² : e³, as if each were a single token with that score.
 
 # %%
 found = [walk([0]), walk([1, 2])]
-means = torch.stack([acc / l for m, l, acc in found])
-lse = torch.stack([m + l.log() for m, l, acc in found])
+means = torch.stack([acc / total for _, total, acc in found])
+lse = torch.stack([largest + total.log() for largest, total, _ in found])
 print("weights of the two parts:", lse.softmax(0))
 torch.testing.assert_close(lse.softmax(0) @ means, attention(query, keys, values))
 print("merged by lse:", lse.softmax(0) @ means)
@@ -401,11 +406,11 @@ print("merged by lse:", lse.softmax(0) @ means)
 
 # %% [markdown]
 # ### Try it 4 · an empty part
-# A walker without any token reports m = −∞ and l = 0. What is the weight of its part, and what is the danger in computing it?
+# A walker without any token reports largest = −∞ and total = 0. What is the weight of its part, and what is the danger in computing it?
 #
 # <details><summary>Solution</summary>
 #
-# lse = −∞, so its weight is e^(−∞) = 0: it counts for nothing. The danger: its *mean* is acc / l = 0 / 0, which is not a number, and 0 × nan is nan again. A kernel must report some finite mean for an empty part. And if both are
+# lse = −∞, so its weight is e^(−∞) = 0: it counts for nothing. The danger: its *mean* is acc / total = 0 / 0, which is not a number, and 0 × nan is nan again. A kernel must report some finite mean for an empty part. And if both are
 # empty, −∞ − (−∞) is nan too: a row that sees nothing must be handled before.
 # </details>
 
@@ -432,7 +437,7 @@ print(
 )
 
 # %% [markdown]
-# <div class="alert alert-block alert-success"><b>Takeaway 3.</b> (m, l, acc) of any two sets of tokens merge into that of both. So a context may be split among workers, a shared prefix attended to once for everybody, or a cache spread over machines: merge, and nobody sees the seam.</div>
+# <div class="alert alert-block alert-success"><b>Takeaway 3.</b> The states of any two sets of tokens merge into that of both. So a context may be split among workers, a shared prefix attended to once for everybody, or a cache spread over machines: merge, and nobody sees the seam.</div>
 
 # %% [markdown]
 # ## 9 · Many queries: prefill
@@ -621,7 +626,7 @@ show(
 #
 # <details><summary>Which three things does the online softmax keep, and what happens when a larger score turns up?</summary>
 #
-# The largest score m, the sum l of exponentials relative to it, and the weighted sum acc of values. Both sums are multiplied by e^(old m − new m), then the new terms are added.
+# The largest score, the total of exponentials relative to it, and the weighted sum of values. Both sums are multiplied by e^(old largest − new largest), then the new terms are added.
 # </details>
 #
 # <details><summary>A slot past the end of a context has weight 0. Why must its value not be touched all the same?</summary>
@@ -631,7 +636,7 @@ show(
 #
 # <details><summary>How are the results of two parts of a context merged?</summary>
 #
-# Weighed by their shares of all exponentials: a softmax over their lse = m + log l.
+# Weighed by their shares of all exponentials: a softmax over their lse = largest + log total.
 # </details>
 
 # %% [markdown]
@@ -660,11 +665,11 @@ show(
 # %% [markdown]
 # ## Sketch from memory
 #
-# Draw a query, three pages in memory out of order, and the state (m, l, acc) travelling from page to page. Below it the same with two walkers, and a merge. Write at each arrow what is carried. Last line: a softmax is a sum.
+# Draw a query, three pages in memory out of order, and the state (largest, total, acc) travelling from page to page. Below it the same with two walkers, and a merge. Write at each arrow what is carried. Last line: a softmax is a sum.
 #
 # <details><summary>Compare</summary>
 #
-# Along the arrows travel two numbers and a vector, never a row of scores. At the merge both states are brought to the larger m before they are added.
+# Along the arrows travel two numbers and a vector, never a row of scores. At the merge both states are brought to the larger maximum before they are added.
 # </details>
 
 # %% [markdown]

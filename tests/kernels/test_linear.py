@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -91,3 +96,38 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2, 7\) does not fit panels of shape \(1, 8, 16\)"):
         linear.panel_linear(torch.randn(2, 7), panels)
     assert not linear.fits_panels(torch.randn(17, 8)) and not linear.fits_panels(torch.randn(16, 8).double())
+
+
+def test_callers_in_many_threads_at_once_each_get_their_own_product() -> None:
+    """There is one team of threads: who finds it at work does without."""
+    weight = torch.randn(512, 300)
+    panels, inputs = linear.pack(weight), torch.randn(6, 40, 300)
+    expected = [linear.panel_linear(x, panels) for x in inputs]
+
+    def many_times(number: int) -> bool:
+        return all(torch.equal(linear.panel_linear(inputs[number], panels), expected[number]) for _ in range(50))
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            assert all(pool.map(many_times, range(6)))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_process_that_forks_leaves_its_child_able_to_work() -> None:
+    program = (
+        "import os, torch\n"
+        "from pagedlab_kernels.cpu.linear import pack, panel_linear\n"
+        "torch.set_num_threads(2)\n"
+        "panels, x = pack(torch.ones(512, 300)), torch.ones(40, 300)\n"
+        "def works(): return bool((panel_linear(x, panels) == 300).all())\n"
+        "assert works()\n"
+        "child = os.fork()\n"
+        "if child == 0: os._exit(0 if works() and works() else 1)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 and works()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

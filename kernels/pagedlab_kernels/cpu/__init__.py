@@ -1,1 +1,2 @@
-"""Attention for CPUs: a small C kernel that reads pages where they lie, and a fallback where there is no compiler."""
+"""For CPUs: attention that reads pages where they lie, matrices in panels, whole layers, in C; what runs without a
+compiler too says so."""

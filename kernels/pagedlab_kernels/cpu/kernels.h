@@ -1,4 +1,5 @@
 /* What the C files of this folder have in common: their arguments and each other's functions. */
+#include "team.h"
 #include "widen.h"
 
 /* W [outputs, in] in panels (linear.c). */

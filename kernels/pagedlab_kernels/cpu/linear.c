@@ -18,8 +18,6 @@
  *
  * Formats: float32, bfloat16, float16, and int8 with a scale for each output. Arithmetic is made in float32.
  */
-#include <omp.h>
-
 #include "kernels.h"
 
 #define PANEL 16  /* outputs: two vectors of 8 lanes */
@@ -27,6 +25,7 @@
 #define ROWS 6    /* rows of x that share registers: 6 * 2 sums, 2 vectors of weights, 1 number of x */
 #define FEW 3     /* so few rows have registers for two panels: more sums, and no addition waits for the last one */
 #define SPAN 96   /* rows that one thread takes through a panel before it takes the next panel */
+#define WORTH_SHARING (1 << 16) /* multiplications; fewer are done before a second thread has noticed them */
 
 typedef struct {
     const Matrix *matrix;
@@ -98,39 +97,39 @@ INLINE void multiply_rows(const Format format, int count, const Product *a, int6
     }
 }
 
-INLINE void all_panels(const Format format, const Product *a, int num_threads) {
+/* An item: two panels, or the last one, and up to SPAN rows. */
+INLINE void do_pair(const Format format, const Product *a, int64_t item) {
     const int64_t num_panels = a->matrix->outputs / PANEL, spans = (a->rows + SPAN - 1) / SPAN;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(num_threads)
-    for (int64_t work = 0; work < (num_panels + 1) / 2 * spans; work++) {
-        const int64_t panel = work / spans * 2, first = work % spans * SPAN;
-        const int64_t count = a->rows - first < SPAN ? a->rows - first : SPAN;
-        const int pair = panel + 1 < num_panels;
-        if (pair && count <= FEW) {
-            switch (count) {
-                case 3: multiply(format, 3, 2, a, first, panel); break;
-                case 2: multiply(format, 2, 2, a, first, panel); break;
-                default: multiply(format, 1, 2, a, first, panel);
-            }
-            continue;
+    const int64_t panel = item / spans * 2, first = item % spans * SPAN;
+    const int64_t count = a->rows - first < SPAN ? a->rows - first : SPAN;
+    const int pair = panel + 1 < num_panels;
+    if (pair && count <= FEW) {
+        switch (count) {
+            case 3: multiply(format, 3, 2, a, first, panel); break;
+            case 2: multiply(format, 2, 2, a, first, panel); break;
+            default: multiply(format, 1, 2, a, first, panel);
         }
-        /* Groups of rows as equal as can be: 8 rows are 4 and 4, for 6 and 2 would load as much for 2 as for 6. */
-        const int64_t groups = (count + ROWS - 1) / ROWS;
-        for (int64_t p = panel; p <= panel + pair; p++)
-            for (int64_t g = 0; g < groups; g++) {
-                const int64_t begin = count * g / groups, end = count * (g + 1) / groups;
-                multiply_rows(format, (int)(end - begin), a, first + begin, p);
-            }
+        return;
     }
+    /* Groups of rows as equal as can be: 8 rows are 4 and 4, for 6 and 2 would load as much for 2 as for 6. */
+    const int64_t groups = (count + ROWS - 1) / ROWS;
+    for (int64_t p = panel; p <= panel + pair; p++)
+        for (int64_t g = 0; g < groups; g++) {
+            const int64_t begin = count * g / groups, end = count * (g + 1) / groups;
+            multiply_rows(format, (int)(end - begin), a, first + begin, p);
+        }
 }
+
+static void do_float32(const void *a, int64_t item, int thread) { (void)thread, do_pair(FLOAT32, a, item); }
+static void do_bfloat16(const void *a, int64_t item, int thread) { (void)thread, do_pair(BFLOAT16, a, item); }
+static void do_float16(const void *a, int64_t item, int thread) { (void)thread, do_pair(FLOAT16, a, item); }
+static void do_int8(const void *a, int64_t item, int thread) { (void)thread, do_pair(INT8, a, item); }
 
 void panel_product(const Matrix *m, const float *x, int64_t x_stride, float *out, int64_t rows, int add,
                    int num_threads) {
     const Product a = {m, x, out, rows, x_stride, add};
-    if (rows * m->in * m->outputs < 1 << 16) num_threads = 1; /* done before another thread is awake */
-    switch ((Format)m->format) {
-        case FLOAT32: all_panels(FLOAT32, &a, num_threads); break;
-        case BFLOAT16: all_panels(BFLOAT16, &a, num_threads); break;
-        case FLOAT16: all_panels(FLOAT16, &a, num_threads); break;
-        default: all_panels(INT8, &a, num_threads);
-    }
+    const int64_t num_pairs = (m->outputs / PANEL + 1) / 2, spans = (rows + SPAN - 1) / SPAN;
+    const DoItem do_item[] = {do_float32, do_bfloat16, do_float16, do_int8}; /* in the order of Format */
+    if (rows * m->in * m->outputs < WORTH_SHARING) num_threads = 1;
+    share_out(num_pairs * spans, num_threads, do_item[m->format], &a);
 }

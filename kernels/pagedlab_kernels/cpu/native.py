@@ -19,7 +19,7 @@ from pathlib import Path
 import platformdirs
 
 _FOLDER = Path(__file__).parent
-_FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=gnu11", "-fPIC", "-shared")
+_FLAGS = ("-O3", "-march=native", "-pthread", "-std=gnu11", "-fPIC", "-shared")
 
 
 _P, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
@@ -117,8 +117,6 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
     compiler = find_compiler()
     if compiler is None:
         return None, "no C compiler found (gcc or clang); attention gathers pages instead, more slowly"
-    import torch  # noqa: F401  (before the library: both then share one pool of OpenMP threads)
-
     try:
         library = ctypes.CDLL(str(build(compiler)))
     except subprocess.CalledProcessError as error:

@@ -27,13 +27,12 @@
  * When there are fewer items than threads can use, contexts are split, and the parts are merged by their sums
  * (split-KV, as in Flash-Decoding).
  */
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels.h"
 
-#define WORTH_WAKING (1 << 18) /* multiplications in Q K^T from which a second thread saves more than waking it costs */
+#define WORTH_WAKING (1 << 18) /* multiplications in Q K^T; fewer are done before a second thread is awake */
 #define TILE 64        /* tokens handled at a time: a multiple of 4 * LANES */
 #define ROWS 16        /* query rows of one work item: no more than TILE, so that all see some of their first tile */
 #define VECTORS 6      /* query vectors that share registers in the inner loops */
@@ -335,6 +334,33 @@ static int check(const Attention *a) {
     return DONE;
 }
 
+/* Items, each in so many parts, and memory for what the parts find. */
+typedef struct {
+    const Attention *attention;
+    const Item *items;
+    float *memory, *tiles;
+    int64_t tile_size, num_parts, room;
+} Plan;
+
+static void do_part(const void *work, int64_t number, int thread) {
+    const Plan *plan = work;
+    const Attention *a = plan->attention;
+    const Item item = plan->items[number / plan->num_parts];
+    /* From what the first row of the block sees to what the last one does, in equal parts of whole tiles. */
+    const int64_t begin = oldest(a, item.sequence, item.first_row), count = plan->num_parts * TILE;
+    const int64_t end = a->context_lens[item.sequence] - (a->query_start[item.sequence + 1] - item.last_row);
+    const int64_t part = (end - begin + count - 1) / count * TILE;
+    const int64_t first = begin + number % plan->num_parts * part, last = first + part < end ? first + part : end;
+    float *widened = plan->tiles ? plan->tiles + plan->tile_size * thread : NULL;
+    attend(a, item, first, last, widened, partial_at(plan->memory, number, plan->room, a->head_dim));
+}
+
+static void do_finish(const void *work, int64_t number, int thread) {
+    (void)thread;
+    const Plan *plan = work;
+    finish(plan->attention, plan->items[number], plan->memory, number * plan->num_parts, plan->num_parts, plan->room);
+}
+
 int paged_attention(const Attention *a, int num_threads) {
     const int fault = check(a);
     if (fault) return fault;
@@ -372,23 +398,10 @@ int paged_attention(const Attention *a, int num_threads) {
                 items[made++] = (Item){s, head, row, row + ROWS < end ? row + ROWS : end};
     }
 
-#pragma omp parallel num_threads(num_threads)
-    {
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t work = 0; work < num_items * num_parts; work++) {
-            const Item item = items[work / num_parts];
-            /* From what the first row of the block sees to what the last one does, in equal parts of whole tiles. */
-            const int64_t begin = oldest(a, item.sequence, item.first_row);
-            const int64_t end = a->context_lens[item.sequence] - (a->query_start[item.sequence + 1] - item.last_row);
-            const int64_t part = (end - begin + num_parts * TILE - 1) / (num_parts * TILE) * TILE;
-            const int64_t first = begin + work % num_parts * part, last = first + part < end ? first + part : end;
-            float *widened = tiles ? tiles + tile_size * omp_get_thread_num() : NULL;
-            attend(a, item, first, last, widened, partial_at(memory, work, room, a->head_dim));
-        }
-#pragma omp for schedule(static)
-        for (int64_t item = 0; item < num_items; item++)
-            finish(a, items[item], memory, item * num_parts, num_parts, room);
-    }
+    const Plan plan = {a, items, memory, tiles, tile_size, num_parts, room};
+    share_out(num_items * num_parts, num_threads, do_part, &plan);
+    if (num_parts == 1) num_threads = 1; /* there is nothing to merge */
+    share_out(num_items, num_threads, do_finish, &plan);
     free(items);
     free(memory);
     free(tiles);

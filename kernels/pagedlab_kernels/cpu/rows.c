@@ -6,30 +6,46 @@
  *
  * Results go where they are needed: keys and values into the slots of their pages.
  */
-#include <omp.h>
 
 #include <string.h>
 
 #include "kernels.h"
 
-#define WORTH_WAKING (1 << 15) /* numbers from which a second thread saves more time than it takes to wake it */
+#define ROWS 16 /* of an item: what a thread takes at a time */
+
+INLINE int64_t num_items(int64_t rows) { return (rows + ROWS - 1) / ROWS; }
+INLINE int64_t first_row(int64_t item) { return item * ROWS; }
+INLINE int64_t last_row(int64_t item, int64_t rows) { return item * ROWS + ROWS < rows ? item * ROWS + ROWS : rows; }
 
 /* out = x / sqrt(mean(x^2) + eps) * (weight + offset), for rows of `dim` numbers. */
-void rms_norm(const float *x, int64_t x_stride, const float *weight, float offset, float eps, float *out, int64_t rows,
-              int64_t dim, int num_threads) {
-#pragma omp parallel for num_threads(num_threads) if (rows * dim > WORTH_WAKING)
-    for (int64_t row = 0; row < rows; row++) {
-        const float *in = x + row * x_stride;
+typedef struct {
+    const float *x, *weight;
+    float *out, offset, eps;
+    int64_t x_stride, rows, dim;
+} Norm;
+
+static void do_norm(const void *work, int64_t item, int thread) {
+    (void)thread;
+    const Norm *a = work;
+    for (int64_t row = first_row(item); row < last_row(item, a->rows); row++) {
+        const float *in = a->x + row * a->x_stride;
+        float *out = a->out + row * a->dim;
         vec squares = splat(0);
         int64_t d = 0;
-        for (; d + LANES <= dim; d += LANES) squares += load(in + d) * load(in + d);
+        for (; d + LANES <= a->dim; d += LANES) squares += load(in + d) * load(in + d);
         float sum = total(squares);
-        for (; d < dim; d++) sum += in[d] * in[d];
-        const float factor = 1 / sqrtf(sum / (float)dim + eps);
-        for (d = 0; d + LANES <= dim; d += LANES)
-            store(out + row * dim + d, load(in + d) * factor * (load(weight + d) + offset));
-        for (; d < dim; d++) out[row * dim + d] = in[d] * factor * (weight[d] + offset);
+        for (; d < a->dim; d++) sum += in[d] * in[d];
+        const float factor = 1 / sqrtf(sum / (float)a->dim + a->eps);
+        for (d = 0; d + LANES <= a->dim; d += LANES)
+            store(out + d, load(in + d) * factor * (load(a->weight + d) + a->offset));
+        for (; d < a->dim; d++) out[d] = in[d] * factor * (a->weight[d] + a->offset);
     }
+}
+
+void rms_norm(const float *x, int64_t x_stride, const float *weight, float offset, float eps, float *out, int64_t rows,
+              int64_t dim, int num_threads) {
+    const Norm a = {x, weight, out, offset, eps, x_stride, rows, dim};
+    share_out(num_items(rows), num_threads, do_norm, &a);
 }
 
 /* Each pair (x[i], x[i + D / 2]) turned by its angle. */
@@ -47,14 +63,11 @@ INLINE void rotate(const float *x, const float *cosine, const float *sine, int64
     }
 }
 
-/* Queries are rotated; keys are rotated, and go with their values into their slots. Returns 1, and does nothing, if a
- * slot is not in the pool. */
-int rotate_and_write(const Placing *a, int num_threads) {
+static void do_rotate_and_write(const void *work, int64_t item, int thread) {
+    (void)thread;
+    const Placing *a = work;
     const int64_t dim = a->head_dim, half = dim / 2, size = a->num_pages * a->num_kv_heads * a->page_size * dim;
-    for (int64_t t = 0; t < a->num_tokens; t++)
-        if (a->slots[t] < 0 || a->slots[t] >= a->num_pages * a->page_size) return 1;
-#pragma omp parallel for num_threads(num_threads) if (a->num_tokens * a->num_heads * dim > WORTH_WAKING)
-    for (int64_t t = 0; t < a->num_tokens; t++) {
+    for (int64_t t = first_row(item); t < last_row(item, a->num_tokens); t++) {
         const float *c = a->cosine + t * half, *s = a->sine + t * half;
         for (int64_t h = 0; h < a->num_heads; h++)
             rotate(a->q + t * a->q_stride + h * dim, c, s, half, a->rotated + (t * a->num_heads + h) * dim);
@@ -65,6 +78,14 @@ int rotate_and_write(const Placing *a, int num_threads) {
             memcpy(key + size, a->v + t * a->v_stride + h * dim, sizeof(float) * (size_t)dim);
         }
     }
+}
+
+/* Queries are rotated; keys are rotated, and go with their values into their slots. Returns 1, and does nothing, if a
+ * slot is not in the pool. */
+int rotate_and_write(const Placing *a, int num_threads) {
+    for (int64_t t = 0; t < a->num_tokens; t++)
+        if (a->slots[t] < 0 || a->slots[t] >= a->num_pages * a->page_size) return 1;
+    share_out(num_items(a->num_tokens), num_threads, do_rotate_and_write, a);
     return 0;
 }
 
@@ -80,15 +101,27 @@ INLINE vec activated(vec x, int gelu) {
     return x * sigmoid(gelu ? 1.5957691216f * (x + 0.044715f * x * x * x) : x);
 }
 
+typedef struct {
+    const float *gate, *up;
+    float *out;
+    int64_t stride, gelu, rows, dim;
+} Gate;
+
+static void do_gate(const void *work, int64_t item, int thread) {
+    (void)thread;
+    const Gate *a = work;
+    for (int64_t row = first_row(item); row < last_row(item, a->rows); row++) {
+        const float *g = a->gate + row * a->stride, *u = a->up + row * a->stride;
+        float *o = a->out + row * a->dim;
+        int64_t d = 0;
+        for (; d + LANES <= a->dim; d += LANES) store(o + d, activated(load(g + d), (int)a->gelu) * load(u + d));
+        for (; d < a->dim; d++) o[d] = activated(splat(g[d]), (int)a->gelu)[0] * u[d];
+    }
+}
+
 /* out = activation(gate) * up, for rows of `dim` numbers. */
 void gated(const float *gate, const float *up, int64_t stride, int64_t gelu, float *out, int64_t rows, int64_t dim,
            int num_threads) {
-#pragma omp parallel for num_threads(num_threads) if (rows * dim > WORTH_WAKING)
-    for (int64_t row = 0; row < rows; row++) {
-        const float *g = gate + row * stride, *u = up + row * stride;
-        float *o = out + row * dim;
-        int64_t d = 0;
-        for (; d + LANES <= dim; d += LANES) store(o + d, activated(load(g + d), (int)gelu) * load(u + d));
-        for (; d < dim; d++) o[d] = activated(splat(g[d]), (int)gelu)[0] * u[d];
-    }
+    const Gate a = {gate, up, out, stride, gelu, rows, dim};
+    share_out(num_items(rows), num_threads, do_gate, &a);
 }
