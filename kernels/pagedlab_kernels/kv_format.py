@@ -116,7 +116,8 @@ def as_layer(kv_dtype: str, parts: list[Tensor]) -> LayerKV:
 
 def write_kv(k: Tensor, v: Tensor, kv: LayerKV, slots: Tensor) -> None:
     """Put the keys and values of T new tokens, ``k`` and ``v: [T, Hkv, D]``, into their ``slots: [T]``, in the format
-    that is kept there. Every slot must lie in the pool: a negative one would count from its end."""
+    that is kept there. Every slot must lie in the pool. torch raises IndexError for one beyond the end, and counts a
+    negative one from there; in Triton (``write_kv.py``) neither is written."""
     page_size = kv.shape[3]
     page, offset = slots // page_size, slots % page_size
     if isinstance(kv, QuantizedKV):

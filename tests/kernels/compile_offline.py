@@ -18,6 +18,7 @@ from triton.compiler import ASTSource, CompiledKernel
 
 from pagedlab_kernels.paged_decode import decode_constants, paged_decode_kernel
 from pagedlab_kernels.splits import AT_ONCE, merge_kernel
+from pagedlab_kernels.write_kv import write_constants, write_kv_kernel
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -71,7 +72,27 @@ def merge(head_dim: int) -> Kernel:
     return Kernel(f"merge, D {head_dim}", merge_kernel, types, constants)
 
 
+def write(new: str, store: str, head_dim: int, page_size: int = 16) -> Kernel:
+    plain = store not in ("int8", "int4", "fp8")
+    types = {"k_ptr": f"*{new}", "v_ptr": f"*{new}", "slots_ptr": "*i64", "kv_ptr": f"*{store}" if plain else "*u8"}
+    types |= {"scales_ptr": "*fp32", "zeros_ptr": "*fp32"}
+    types |= dict.fromkeys(("k_stride", "v_stride", "num_tokens", "num_pages"), "i32")
+    constants: dict[str, object] = dict(write_constants(8, head_dim, page_size, "plain" if plain else store))
+    absent = ("scales_ptr", "zeros_ptr") if plain else ("zeros_ptr",) if store == "fp8" else ()
+    name = f"write {new} as {store}, D {head_dim}, P {page_size}"
+    return Kernel(name, write_kv_kernel, types, constants | dict.fromkeys(absent))
+
+
+def memory_kernels() -> Iterator[Kernel]:
+    for store in ("bf16", "int8", "int4", "fp8"):
+        yield write("bf16", store, 128)
+        yield write("fp32", store, 256)
+    yield write("fp16", "fp16", 64, page_size=1)
+    yield write("fp32", "int4", 80)
+
+
 def kernels(hip: bool) -> Iterator[Kernel]:
+    yield from memory_kernels()
     for head_dim in (64, 128, 256):
         for q, store in STORES:
             yield decode(q, store, head_dim, hip=hip)
