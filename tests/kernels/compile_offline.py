@@ -16,6 +16,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompiledKernel
 
+from pagedlab_kernels.copy_pages import BLOCK, copy_pages_kernel
 from pagedlab_kernels.paged_decode import decode_constants, paged_decode_kernel
 from pagedlab_kernels.splits import AT_ONCE, merge_kernel
 from pagedlab_kernels.write_kv import write_constants, write_kv_kernel
@@ -83,7 +84,17 @@ def write(new: str, store: str, head_dim: int, page_size: int = 16) -> Kernel:
     return Kernel(name, write_kv_kernel, types, constants | dict.fromkeys(absent))
 
 
+def copy(parts: int, piece: int, own_piece: int) -> Kernel:
+    """``parts``: one of plain pages, two of fp8, three of other quantised ones."""
+    pointers = [f"{host}{part}_ptr" for part in ("numbers", "scales", "zeros") for host in ("", "host_")]
+    types = {"copies_ptr": "*i64", "num_pages": "i32"} | dict.fromkeys(pointers, "*i32")
+    constants: dict[str, object] = {"PIECE": piece, "OWN_PIECE": own_piece, "BLOCK": BLOCK}
+    return Kernel(f"copy {parts} x {piece}", copy_pages_kernel, types, constants | dict.fromkeys(pointers[2 * parts :]))
+
+
 def memory_kernels() -> Iterator[Kernel]:
+    yield copy(1, 8192, 8192)
+    yield copy(3, 4096, 128)
     for store in ("bf16", "int8", "int4", "fp8"):
         yield write("bf16", store, 128)
         yield write("fp32", store, 256)
