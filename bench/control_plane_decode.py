@@ -79,6 +79,7 @@ class Nothing(torch.nn.Module):
     """The model that computes nothing, and its cache."""
 
     layers = ()
+    write = None
 
     def __init__(self) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -112,6 +112,12 @@ def kv_parts(kv_dtype: str, head_dim: int) -> list[tuple[tuple[int, ...], torch.
 def as_layer(kv_dtype: str, parts: list[Tensor]) -> LayerKV:
     """The tensors that ``kv_parts`` asks for, each with ``[2, N, Hkv, P]`` in front, as keys and values of a layer."""
     return parts[0] if kv_dtype in PLAIN else QuantizedKV(kv_dtype, *parts)
+
+
+class WriteFn(Protocol):
+    """``k`` and ``v: [T, Hkv, D]`` into their ``slots: [T]`` of ``kv: [2, N, Hkv, P, D]``: see ``write_kv``."""
+
+    def __call__(self, k: Tensor, v: Tensor, kv: LayerKV, slots: Tensor) -> None: ...
 
 
 def write_kv(k: Tensor, v: Tensor, kv: LayerKV, slots: Tensor) -> None:

@@ -37,7 +37,7 @@ from pagedlab.scheduling.request import FinishReason, Request
 from pagedlab.scheduling.sampling import SamplingParams
 from pagedlab.scheduling.scheduler import Scheduler
 from pagedlab.scheduling.victims import VICTIMS, VictimChoice
-from pagedlab_kernels import get_attention
+from pagedlab_kernels import get_attention, why_not_triton
 from pagedlab_kernels.batch import AttentionFn
 
 
@@ -106,7 +106,13 @@ class Engine:
         num_pages = num_pages if pool is None else pool.num_pages
         self.model.prepare()
         kv_dtype = kv_dtype or str(self.model.dtype).removeprefix("torch.").replace("float64", "float32")
-        self.kv = KVCache(self.config, num_pages, page_size, kv_dtype, self.model.device, num_host_pages)
+        on_cpu = self.model.device.type == "cpu"
+        if attention is None:
+            attention = "cpu" if on_cpu else "triton"
+        attend = get_attention(attention) if isinstance(attention, str) else attention
+        # On a GPU, Triton's kernels move keys and values, whoever attends. On a CPU they are slow: only if asked for.
+        triton = attention == "triton" or (not on_cpu and why_not_triton() is None)
+        self.kv = KVCache(self.config, num_pages, page_size, kv_dtype, self.model.device, num_host_pages, triton)
         self.trace = Trace(num_pages, page_size) if trace else None
         if self.trace is not None and self.tokenizer is not None:
             self.trace.piece = self.tokenizer.piece
@@ -138,9 +144,6 @@ class Engine:
             drafter=None if drafter is None else chosen("drafter", drafter, {"prompt_lookup": PromptLookup()}),
             eos_token_ids=self.config.eos_token_ids,
         )
-        if attention is None:
-            attention = "cpu" if self.model.device.type == "cpu" else "triton"
-        attend = get_attention(attention) if isinstance(attention, str) else attention
         self.adapters = {
             name: adapter
             if isinstance(adapter, LoraAdapter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import psutil
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from pagedlab.errors import InvalidConfig, InvalidQuantity
 from pagedlab.memory.copies import PageCopy
 from pagedlab.models.config import ModelConfig
-from pagedlab_kernels.kv_format import LayerKV, as_layer, kv_parts
+from pagedlab_kernels.kv_format import LayerKV, WriteFn, as_layer, kv_parts, write_kv
 
 
 class KVCache:
@@ -20,8 +21,10 @@ class KVCache:
     One page of one head is one contiguous tile. Nothing is cleared: what a page held before it was allocated stays
     in it, and no kernel may ever read it.
 
-    Pages from ``num_pages`` on lie in host memory, where no kernel reads them: they can be copied there and back. Each
-    is contiguous, and pinned if the device is a GPU, so that it goes over the bus in one piece.
+    Pages from ``num_pages`` on lie in host memory, where nothing attends to them: they are copied there and back. Each
+    is contiguous, and pinned if the device is a GPU, which then reads and writes it over the bus by itself.
+
+    ``triton``: tokens are written (by ``write``) and pages copied by Triton's kernels, in place of torch's operations.
 
     Raises InvalidConfig for a ``kv_dtype`` that there is not, and where host memory cannot hold
     what is asked of it: on a GPU, torch says so of its own.
@@ -35,6 +38,7 @@ class KVCache:
         kv_dtype: str = "float32",
         device: torch.device | str = "cpu",
         num_host_pages: int = 0,
+        triton: bool = False,
     ) -> None:
         device = torch.device(device)
         parts = kv_parts(kv_dtype, config.head_dim)
@@ -44,6 +48,13 @@ class KVCache:
         self.kv_dtype, self.num_pages, self.num_host_pages = kv_dtype, num_pages, num_host_pages
         self.bytes_per_page = vectors_per_page * vector_bytes  #: in all layers
         self._refuse_what_does_not_fit(page_size, device)
+
+        self.write: WriteFn = write_kv
+        self._triton = triton
+        if triton:  # imported only where it is used: not every machine has it
+            from pagedlab_kernels.write_kv import write_kv as write_kv_in_triton
+
+            self.write = write_kv_in_triton
 
         self._device_parts = [
             torch.empty(config.num_layers, 2, num_pages, *vectors, *shape, dtype=dtype, device=device)
@@ -73,20 +84,27 @@ class KVCache:
 
         Bits are copied, scales and zeros with them: what comes back from host memory is what went there.
         """
+        there_are = self.num_pages + self.num_host_pages
+        for number in chain.from_iterable(copies):
+            if not 0 <= number < there_are:
+                raise InvalidQuantity(
+                    f"page {number} was to be copied; there are pages 0 to {there_are - 1}, "
+                    f"those from {self.num_pages} on in host memory"
+                )
+        if copies and self._triton:
+            from pagedlab_kernels.copy_pages import copy_pages
+
+            copy_pages(copies, self._device_parts, self._host_parts)
+            return
         for source, target in copies:
             for there, here in zip(self._page(source), self._page(target), strict=True):
                 here.copy_(there)
 
     def _page(self, number: int) -> list[Tensor]:
         """``[num_layers, 2, num_kv_heads, page_size, ...]`` of each part: the memory itself."""
-        if 0 <= number < self.num_pages:
+        if number < self.num_pages:
             return [part[:, :, number] for part in self._device_parts]
-        if self.num_pages <= number < self.num_pages + self.num_host_pages:
-            return [part[number - self.num_pages] for part in self._host_parts]
-        raise InvalidQuantity(
-            f"page {number} was to be copied; there are pages 0 to {self.num_pages + self.num_host_pages - 1}, "
-            f"those from {self.num_pages} on in host memory"
-        )
+        return [part[number - self.num_pages] for part in self._host_parts]
 
     def _refuse_what_does_not_fit(self, page_size: int, device: torch.device) -> None:
         asked = self.host_nbytes + (self.nbytes if device.type == "cpu" else 0)

@@ -44,7 +44,7 @@ class ModelRunner:
         rows = self._sampled_rows(plan)
         distinct = list(dict.fromkeys(rows))
         wanted = torch.tensor(distinct, dtype=torch.int64, device=self.device)
-        logits = self.model(batch, self.kv.layers, self.attention, wanted, self._lora(plan))
+        logits = self.model(batch, self.kv.layers, self.attention, wanted, self._lora(plan), self.kv.write)
         if len(distinct) == len(rows):
             return logits
         place = {row: number for number, row in enumerate(distinct)}  # forks of one prompt sample from the same row

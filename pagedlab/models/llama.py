@@ -27,7 +27,7 @@ from pagedlab.models.rope import Rope
 from pagedlab_kernels.batch import AttentionFn, PagedBatch
 from pagedlab_kernels.cpu import rows
 from pagedlab_kernels.cpu.native import why_not_native
-from pagedlab_kernels.kv_format import LayerKV, write_kv
+from pagedlab_kernels.kv_format import LayerKV, WriteFn, write_kv
 
 if TYPE_CHECKING:
     from pagedlab.models.lora import LoraBatch
@@ -92,10 +92,12 @@ class LlamaModel(nn.Module):
         attention: AttentionFn,
         sample_rows: Tensor,
         lora: LoraBatch | None = None,
+        write: WriteFn = write_kv,
     ) -> Tensor:
         """Logits ``[S, vocab_size]`` float32 of the rows ``sample_rows: [S] int64`` of the step.
 
-        ``kv``: of each layer ``[2, N, Hkv, P, D]``, written in place. ``lora``: which rows an adapter serves.
+        ``kv``: of each layer ``[2, N, Hkv, P, D]``, written in place by ``write``. ``lora``: which rows an adapter
+        serves.
         """
         config, positions = self.config, batch.positions
         angles = rope_angles(positions, config.rope, config.head_dim)
@@ -108,7 +110,7 @@ class LlamaModel(nn.Module):
             hidden = decoder(hidden, angles, local, batch)
         else:
             for layer, layer_kv, window in zip(self.layers, kv, config.layer_windows, strict=True):
-                hidden = layer(hidden, angles if window is None else local, batch, layer_kv, attention, lora)
+                hidden = layer(hidden, angles if window is None else local, batch, layer_kv, attention, lora, write)
         # The head is the widest matrix of all: only rows that a token is sampled from reach it.
         head = self.lm_head or self.embed_tokens
         logits: Tensor = head(self.norm(hidden[sample_rows])).float()
@@ -142,8 +144,9 @@ class DecoderLayer(nn.Module):
         kv: LayerKV,
         attention: AttentionFn,
         lora: LoraBatch | None,
+        write: WriteFn,
     ) -> Tensor:
-        hidden = hidden + self.self_attn(self.input_layernorm(hidden), angles, batch, kv, attention, lora)
+        hidden = hidden + self.self_attn(self.input_layernorm(hidden), angles, batch, kv, attention, lora, write)
         return hidden + self.mlp(self.post_attention_layernorm(hidden), lora)
 
 
@@ -163,8 +166,9 @@ class SandwichLayer(DecoderLayer):
         kv: LayerKV,
         attention: AttentionFn,
         lora: LoraBatch | None,
+        write: WriteFn,
     ) -> Tensor:
-        attended = self.self_attn(self.input_layernorm(hidden), angles, batch, kv, attention, lora)
+        attended = self.self_attn(self.input_layernorm(hidden), angles, batch, kv, attention, lora, write)
         hidden = hidden + self.post_attention_layernorm(attended)
         return hidden + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(hidden), lora))
 
@@ -195,11 +199,12 @@ class Attention(nn.Module):
         kv: LayerKV,
         attention: AttentionFn,
         lora: LoraBatch | None,
+        write: WriteFn,
     ) -> Tensor:
         q, k, v = (product.unflatten(-1, (-1, self.head_dim)) for product in self.qkv(x, lora))  # [T, heads, D]
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
-        q = rotate_and_write(q, k, v, angles, kv, batch.slots)
+        q = rotate_and_write(q, k, v, angles, kv, batch.slots, write)
         attended = attention(q, kv, batch, self.scale, **self.limits)
         return self.o_proj(attended.flatten(-2), lora)
 
@@ -216,11 +221,13 @@ def _frequencies(rope: Rope, head_dim: int, device: torch.device) -> Tensor:
     return torch.tensor(rope.frequencies(head_dim), dtype=torch.float32, device=device)
 
 
-def rotate_and_write(q: Tensor, k: Tensor, v: Tensor, angles: Angles, kv: LayerKV, slots: Tensor) -> Tensor:
+def rotate_and_write(
+    q: Tensor, k: Tensor, v: Tensor, angles: Angles, kv: LayerKV, slots: Tensor, write: WriteFn
+) -> Tensor:
     """Keys are rotated before they are stored: a page needs no positions of its own. Returns the rotated queries."""
-    if isinstance(kv, Tensor) and rows.runs_natively(q, k, v, kv, *angles):
+    if write is write_kv and isinstance(kv, Tensor) and rows.runs_natively(q, k, v, kv, *angles):
         return rows.rotate_and_write(q, k, v, *angles, kv, slots)
-    write_kv(rotate(k, angles), v, kv, slots)
+    write(rotate(k, angles), v, kv, slots)
     return rotate(q, angles)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pagedlab_kernels.copy_pages import BLOCK, copy_pages, waves
 from pagedlab_kernels.kv_format import KV_DTYPES, kv_parts
+from pagedlab_kernels.write_kv import write_kv
 
 FORMATS = pytest.mark.parametrize("kv_dtype", KV_DTYPES)
 NUM_PAGES, NUM_HOST_PAGES, LAYERS = 4, 3, 2
@@ -103,3 +104,20 @@ def test_no_launch_reads_what_it_writes_and_all_together_keep_the_order(copies: 
 )
 def test_one_launch_is_enough_unless_a_copy_overwrites_what_another_reads(copies: Copies, launches: int) -> None:
     assert len(list(waves(copies))) == launches
+
+
+@pytest.mark.parametrize("kv_dtype", ["float32", "int8"])
+def test_the_engine_writes_and_copies_in_triton_and_says_the_same(kv_dtype: str) -> None:
+    """Sequences that part after a prompt copy the page they share; and a page goes out for another to come in."""
+    from pagedlab import LLM, SamplingParams
+
+    params = SamplingParams(n=2, max_tokens=7, seed=3, ignore_eos=True)
+    memory = {"page_size": 4, "num_pages": 6, "num_host_pages": 9, "preemption": "swap", "kv_dtype": kv_dtype}
+    tokens = []
+    for attention in ("triton", "reference"):
+        llm = LLM("tiny-random", attention=attention, **memory)
+        outputs = llm.generate([[*range(6)], [*range(9, 14)]], params)
+        tokens.append([one.token_ids for output in outputs for one in output.outputs])
+        assert (llm.engine.kv.write is write_kv) == (attention == "triton")
+        assert llm.engine.manager.stats.copies and llm.engine.manager.stats.swaps
+    assert tokens[0] == tokens[1]
