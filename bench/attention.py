@@ -19,7 +19,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
+import pagedlab  # noqa: F401  (before torch: it chooses how torch's threads wait)
+
+import torch  # isort: skip
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -33,7 +33,7 @@
 #include "kernels.h"
 
 #define WORTH_WAKING (1 << 18) /* multiplications in Q K^T; fewer are done before a second thread is awake */
-#define TILE 64        /* tokens handled at a time: a multiple of 4 * LANES */
+#define TILE 32        /* tokens handled at a time, a multiple of 4 * LANES: 128 numbers each fill the first cache */
 #define ROWS 16        /* query rows of one work item: no more than TILE, so that all see some of their first tile */
 #define VECTORS 6      /* query vectors that share registers in the inner loops */
 #define MANY 16        /* query vectors from which transposing a tile of keys pays */
@@ -73,12 +73,13 @@ INLINE void dot_products(const int count, const float *const *q, const Tile *til
         vec sums[VECTORS][4];
         for (int m = 0; m < count; m++)
             for (int i = 0; i < beside(count); i++) sums[m][i] = splat(0);
-        if (next)
-            for (int i = 0; i < beside(count); i++) ask_for(next->keys[t + i], 4 * dim);
         int d = 0;
-        for (; d + LANES <= dim; d += LANES)
+        for (; d + LANES <= dim; d += LANES) {
+            if (next && d % (CACHE_LINE / 4) == 0)
+                for (int i = 0; i < beside(count); i++) ask_for(next->keys[t + i] + d, 1);
             for (int m = 0; m < count; m++)
                 for (int i = 0; i < beside(count); i++) sums[m][i] += load(q[m] + d) * load(keys[i] + d);
+        }
         for (int m = 0; m < count; m += beside(count) == 4 ? 1 : 2) {
             if (beside(count) == 4) {
                 const quad four = totals(sums[m][0], sums[m][1], sums[m][2], sums[m][3]);
@@ -101,12 +102,11 @@ INLINE void dot_products(const int count, const float *const *q, const Tile *til
 INLINE void product_columns(const int count, const int wide, const float *const *left, const float *const *right,
                             int depth, int at, const float *rescale, const float *const *next, float *const *out) {
     vec sums[VECTORS][4];
-    if (next)
-        for (int i = 0; i < depth; i++) ask_for(next[i] + at, 4 * wide * LANES);
     for (int m = 0; m < count; m++)
         for (int w = 0; w < wide; w++)
             sums[m][w] = rescale ? load(out[m] + at + w * LANES) * rescale[m] : splat(0);
     for (int i = 0; i < depth; i++) {
+        if (next) ask_for(next[i] + at, 4 * wide * LANES);
         vec row[4];
         for (int w = 0; w < wide; w++) row[w] = load(right[i] + at + w * LANES);
         for (int m = 0; m < count; m++)
