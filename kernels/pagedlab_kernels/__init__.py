@@ -31,7 +31,7 @@ def get_attention(name: str) -> AttentionFn:
         reason = why_not_triton()
         if reason is not None:
             raise KernelUnavailable(f'attention="triton" was asked for: {reason}')
-        from pagedlab_kernels.paged_decode import triton_attention
+        from pagedlab_kernels.triton_attention import triton_attention
 
         return triton_attention
     raise InvalidConfig(f"attention {name!r} was asked for; there are {', '.join(ATTENTION_NAMES)}")

@@ -35,17 +35,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pagedlab.errors import InvalidQuantity
-from pagedlab_kernels.batch import PagedBatch
-from pagedlab_kernels.dequantise import column_of, load_ladder, to_numbers
-from pagedlab_kernels.kv_format import LayerKV, QuantizedKV
+from pagedlab_kernels.kv_format import LayerKV
+from pagedlab_kernels.precision import HIP, stored, widens
 from pagedlab_kernels.splits import choose_splits, merge_splits
-
-#: The interpreter multiplies the bit patterns of bfloat16 in tl.dot: there, everything is widened first.
-INTERPRETED = triton.knobs.runtime.interpret
-#: AMD's matrix units multiply float32 as it is. NVIDIA's take tf32, and a float32 number is nearly the sum of two such;
-#: and NVIDIA's chips copy into shared memory while they compute, several stages ahead.
-HIP = torch.version.hip is not None
+from pagedlab_kernels.tile import attend_tile
 
 
 # Numbers that change from step to step are not specialised: no new compilation when a batch or a context grows.
@@ -78,10 +71,6 @@ def paged_decode_kernel(
     EXACT: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    NUMBER: tl.constexpr = tl.float32 if WIDEN else q_ptr.dtype.element_ty
-    # A weight times a scale needs float32's range, which bfloat16 has; what it multiplies is exact in both.
-    WEIGHT: tl.constexpr = NUMBER if WIDEN or STORE == "plain" else tl.bfloat16
-    WIDTH: tl.constexpr = HEAD_DIM // 2 if STORE == "int4" else HEAD_DIM
     sequence, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     num_kv_heads = tl.num_programs(1)
 
@@ -99,46 +88,23 @@ def paged_decode_kernel(
     num_heads = num_kv_heads * GROUP
     q_at = (sequence * num_heads + head)[:, None] * HEAD_DIM + d[None, :]
     in_q = (g < GROUP)[:, None] & (d < HEAD_DIM)[None, :]
-    q = tl.load(q_ptr + q_at, mask=in_q, other=0.0).to(NUMBER)
+    q = tl.load(q_ptr + q_at, mask=in_q, other=0.0)
+    q = q.to(tl.float32) if WIDEN else q
     q_sum = tl.sum(q.to(tl.float32), 1)
 
     # 3. Tile after tile, with a running maximum and sum.
     largest = tl.full([GROUP_PADDED], float("-inf"), tl.float32)
     total = tl.zeros([GROUP_PADDED], tl.float32)
     acc = tl.zeros([GROUP_PADDED, DIM_PADDED], tl.float32)
-    column = column_of(d, HEAD_DIM, STORE)[None, :]
-    values_after = num_vectors.to(tl.int64)
-    for start in range(first, last, TILE):
-        token = start + tl.arange(0, TILE)
+    for tile in range(first, last, TILE):
+        token = tile + tl.arange(0, TILE)
         there = token < last
-        page = tl.load(table_ptr + sequence * table_stride + token // PAGE_SIZE, mask=there, other=0).to(tl.int64)
-        row = (page * num_kv_heads + kv_head) * PAGE_SIZE + token % PAGE_SIZE
-        kv_at = row[:, None] * WIDTH + column
-        in_kv = there[:, None] & (d < HEAD_DIM)[None, :]
-        k = to_numbers(tl.load(kv_ptr + kv_at, mask=in_kv, other=0), d, HEAD_DIM, STORE, NUMBER)
-        v = tl.load(kv_ptr + values_after * WIDTH + kv_at, mask=in_kv, other=0)
-        v = to_numbers(v, d, HEAD_DIM, STORE, WEIGHT)
-        if STORE != "plain":
-            k_scale, k_zero = load_ladder(scales_ptr, zeros_ptr, row, there, STORE)
-            v_scale, v_zero = load_ladder(scales_ptr, zeros_ptr, row + values_after, there, STORE)
-
-        scores = dot(q, tl.trans(k), tl.zeros([GROUP_PADDED, TILE], tl.float32), EXACT, PRECISION)
-        if STORE != "plain":
-            scores = scores * k_scale[None, :] + q_sum[:, None] * k_zero[None, :]
-        scores *= scale
-        if CAPPED:
-            scores = softcap * tanh(scores / softcap)
-        scores = tl.where(there[None, :], scores, float("-inf"))
-        new_largest = tl.maximum(largest, tl.max(scores, 1))
-        weights = tl.exp(scores - new_largest[:, None])
-        rescale = tl.exp(largest - new_largest)
-        total = total * rescale + tl.sum(weights, 1)
-        acc *= rescale[:, None]
-        if STORE != "plain":
-            acc += tl.sum(weights * v_zero[None, :], 1)[:, None]
-            weights *= v_scale[None, :]
-        acc = dot(weights.to(WEIGHT), v, acc, EXACT, PRECISION)
-        largest = new_largest
+        largest, total, acc = attend_tile(
+            q, q_sum, largest, total, acc, token, there, there[None, :],
+            kv_ptr, scales_ptr, zeros_ptr, table_ptr + sequence * table_stride,
+            kv_head, num_kv_heads, num_vectors, scale, softcap,
+            HEAD_DIM, PAGE_SIZE, STORE, CAPPED, EXACT, PRECISION,
+        )  # fmt: skip
 
     # 4. What this split found. An empty one leaves log(0) = -inf: it will weigh nothing.
     out_row = (sequence * num_heads + head).to(tl.int64) * num_splits + split
@@ -146,24 +112,6 @@ def paged_decode_kernel(
     mean_at = out_row[:, None] * HEAD_DIM + d[None, :]
     tl.store(partial_ptr + mean_at, (acc / found[:, None]).to(partial_ptr.dtype.element_ty), mask=in_q)
     tl.store(lse_ptr + out_row, tl.where(total > 0, largest + tl.log(found), float("-inf")), mask=g < GROUP)
-
-
-@triton.jit
-def dot(x, y, acc, EXACT: tl.constexpr, PRECISION: tl.constexpr):
-    """x · y + acc. ``EXACT``: y has no more than the 11 bits of tf32, as 16-bit numbers and codes do."""
-    if EXACT and x.dtype == tl.float32 and PRECISION == "tf32x3":
-        # Of the three products of halves that "tf32x3" makes, one is with a y that is 0: two do.
-        high = (x.to(tl.int32, bitcast=True) & -8192).to(tl.float32, bitcast=True)
-        acc = tl.dot(x - high, y, acc, input_precision="tf32")
-        return tl.dot(high, y, acc, input_precision="tf32")
-    else:  # a return in each branch: Triton compiles only the one that is taken
-        return tl.dot(x, y, acc, input_precision=PRECISION)
-
-
-@triton.jit
-def tanh(x):
-    """Off by some 1e-7 at most, near 0 too; the exponential may be infinite or 0. The interpreter has none."""
-    return 1.0 - 2.0 / (tl.exp(2.0 * x) + 1.0)
 
 
 def paged_decode(
@@ -187,10 +135,7 @@ def paged_decode(
     A context is cut into ``num_splits`` equal splits, by default as many as suit the chip; or into splits of
     ``split_tokens``: then the result for a sequence is the same, bit for bit, whatever else is in the batch.
     """
-    if isinstance(kv, QuantizedKV):
-        store, numbers, scales, zeros = kv.kv_dtype, kv.codes, kv.scales, kv.zeros
-    else:
-        store, numbers, scales, zeros = "plain", kv, None, None
+    store, numbers, scales, zeros = stored(kv)
     (batch, num_heads, dim), (_, num_pages, num_kv_heads, page_size, _) = q.shape, kv.shape
     reach = max_context if window is None else window
     seen = min(max_context, reach)
@@ -203,7 +148,9 @@ def paged_decode(
     # The mean of a single split is the result: there is nothing to merge.
     partial = out if num_splits == 1 else q.new_empty(batch, num_heads, num_splits, dim, dtype=torch.float32)
     lse = q.new_empty(batch, num_heads, num_splits, dtype=torch.float32)
-    widen = q.dtype == torch.float32 or (store == "plain" and q.dtype != kv.dtype) or INTERPRETED
+    constants = decode_constants(
+        num_heads // num_kv_heads, dim, page_size, store, widens(q, kv), numbers.dtype != torch.float32
+    )
     paged_decode_kernel[(batch, num_kv_heads, num_splits)](
         q,
         numbers,
@@ -220,7 +167,7 @@ def paged_decode(
         num_splits,
         split_tokens or 0,
         reach,
-        **decode_constants(num_heads // num_kv_heads, dim, page_size, store, widen, numbers.dtype != torch.float32),
+        **constants,
         CAPPED=softcap is not None,
     )
     if num_splits > 1:
@@ -255,44 +202,3 @@ def decode_constants(
         # The page table comes one stage before the keys: five stages keep two tiles under way.
         "num_stages": 2 if hip else 5,
     }
-
-
-def triton_attention(
-    q: Tensor,
-    kv: LayerKV,
-    batch: PagedBatch,
-    scale: float,
-    *,
-    window: int | None = None,
-    softcap: float | None = None,
-    split_tokens: int | None = None,
-) -> Tensor:
-    """Decode rows and chunks alike: a chunk of T tokens is T decodes whose contexts grow by one, a staircase.
-
-    ``softcap`` and ``split_tokens``: see ``paged_decode``. Raises ValueError where tensors do not fit together, and
-    InvalidQuantity for a window, a soft cap or a split that is not positive.
-    """
-    batch.check_fits(q, kv, window)
-    if softcap is not None and not softcap > 0:
-        raise InvalidQuantity(f"a soft cap of {softcap} was asked for; scores must have room on both sides of 0")
-    if split_tokens is not None and split_tokens < 1:
-        raise InvalidQuantity(f"splits of {split_tokens} tokens were asked for; a split holds at least one")
-    tables, context_lens = batch.page_tables, batch.context_lens
-    if not batch.decode_only:
-        rows = (batch.query_start[1:] - batch.query_start[:-1]).long()
-        sequence_of_row = torch.repeat_interleave(torch.arange(len(rows), device=q.device), rows)
-        after_it = (
-            batch.query_start[1:][sequence_of_row] - torch.arange(q.shape[0], device=q.device, dtype=torch.int32) - 1
-        )
-        tables, context_lens = tables[sequence_of_row], context_lens[sequence_of_row] - after_it
-    return paged_decode(
-        q,
-        kv,
-        tables,
-        context_lens,
-        scale,
-        max_context=batch.max_context_len,
-        window=window,
-        softcap=softcap,
-        split_tokens=split_tokens,
-    )

@@ -18,6 +18,7 @@ from triton.compiler import ASTSource, CompiledKernel
 
 from pagedlab_kernels.copy_pages import BLOCK, copy_pages_kernel
 from pagedlab_kernels.paged_decode import decode_constants, paged_decode_kernel
+from pagedlab_kernels.paged_prefill import paged_prefill_kernel, prefill_constants
 from pagedlab_kernels.splits import AT_ONCE, merge_kernel
 from pagedlab_kernels.write_kv import write_constants, write_kv_kernel
 
@@ -54,17 +55,42 @@ def decode(
     q: str, store: str, head_dim: int, *, hip: bool, group: int = 4, page_size: int = 16, capped: bool = False
 ) -> Kernel:
     """``store``: a type of Triton's ("bf16") or one of quantised pages ("int8")."""
-    plain = store not in ("int8", "int4", "fp8")
-    widen = q == "fp32" or (plain and q != store)
-    constants = decode_constants(group, head_dim, page_size, "plain" if plain else store, widen, store != "fp32", hip)
-    constants["CAPPED"] = capped
-    types = {"q_ptr": f"*{q}", "kv_ptr": f"*{store}" if plain else "*u8", "scales_ptr": "*fp32", "zeros_ptr": "*fp32"}
-    types |= {"table_ptr": "*i32", "length_ptr": "*i32", "partial_ptr": "*fp32", "lse_ptr": "*fp32"}
-    types |= {"scale": "fp32", "softcap": "fp32"}
+    constants = decode_constants(group, head_dim, page_size, *numbers(q, store), hip)
+    types = pointers(q, store) | {"length_ptr": "*i32", "partial_ptr": "*fp32", "lse_ptr": "*fp32"}
     types |= dict.fromkeys(("num_vectors", "table_stride", "num_splits", "split_tokens", "reach"), "i32")
-    absent = ("scales_ptr", "zeros_ptr") if plain else ("zeros_ptr",) if store == "fp8" else ()
     name = f"decode {q} over {store}, D {head_dim}, G {group}, P {page_size}{', capped' if capped else ''}"
-    return Kernel(name, paged_decode_kernel, types, constants | dict.fromkeys(absent))
+    return Kernel(name, paged_decode_kernel, types, constants | {"CAPPED": capped} | absent(store))
+
+
+def prefill(
+    q: str, store: str, head_dim: int, *, hip: bool, group: int = 4, page_size: int = 16, longest: int = 512
+) -> Kernel:
+    constants = prefill_constants(group, head_dim, page_size, *numbers(q, store), longest, hip)
+    types = pointers(q, store) | {"start_ptr": "*i32", "length_ptr": "*i32", "out_ptr": f"*{q}"}
+    types |= dict.fromkeys(("num_vectors", "table_stride", "num_sequences", "reach"), "i32")
+    name = f"prefill {q} over {store}, D {head_dim}, G {group}, P {page_size}, {longest} rows"
+    return Kernel(name, paged_prefill_kernel, types, constants | {"CAPPED": False} | absent(store))
+
+
+def is_plain(store: str) -> bool:
+    return store not in ("int8", "int4", "fp8")
+
+
+def numbers(q: str, store: str) -> tuple[str, bool, bool]:
+    """How pages are kept, whether arithmetic is widened to float32, whether pages are narrower than tf32."""
+    widen = q == "fp32" or (is_plain(store) and q != store)
+    return "plain" if is_plain(store) else store, widen, store != "fp32"
+
+
+def pointers(q: str, store: str) -> dict[str, str]:
+    """Of what all attention kernels take."""
+    types = {"q_ptr": f"*{q}", "kv_ptr": f"*{store}" if is_plain(store) else "*u8", "table_ptr": "*i32"}
+    return types | {"scales_ptr": "*fp32", "zeros_ptr": "*fp32", "scale": "fp32", "softcap": "fp32"}
+
+
+def absent(store: str) -> dict[str, None]:
+    """What pages of this format do not have."""
+    return dict.fromkeys(("scales_ptr", "zeros_ptr") if is_plain(store) else ("zeros_ptr",) if store == "fp8" else ())
 
 
 def merge(head_dim: int) -> Kernel:
@@ -74,14 +100,12 @@ def merge(head_dim: int) -> Kernel:
 
 
 def write(new: str, store: str, head_dim: int, page_size: int = 16) -> Kernel:
-    plain = store not in ("int8", "int4", "fp8")
-    types = {"k_ptr": f"*{new}", "v_ptr": f"*{new}", "slots_ptr": "*i64", "kv_ptr": f"*{store}" if plain else "*u8"}
-    types |= {"scales_ptr": "*fp32", "zeros_ptr": "*fp32"}
+    types = {"k_ptr": f"*{new}", "v_ptr": f"*{new}", "slots_ptr": "*i64"}
+    types |= {"kv_ptr": f"*{store}" if is_plain(store) else "*u8", "scales_ptr": "*fp32", "zeros_ptr": "*fp32"}
     types |= dict.fromkeys(("k_stride", "v_stride", "num_tokens", "num_pages"), "i32")
-    constants: dict[str, object] = dict(write_constants(8, head_dim, page_size, "plain" if plain else store))
-    absent = ("scales_ptr", "zeros_ptr") if plain else ("zeros_ptr",) if store == "fp8" else ()
+    constants = write_constants(8, head_dim, page_size, numbers(new, store)[0])
     name = f"write {new} as {store}, D {head_dim}, P {page_size}"
-    return Kernel(name, write_kv_kernel, types, constants | dict.fromkeys(absent))
+    return Kernel(name, write_kv_kernel, types, constants | absent(store))
 
 
 def copy(parts: int, piece: int, own_piece: int) -> Kernel:
@@ -107,11 +131,15 @@ def kernels(hip: bool) -> Iterator[Kernel]:
     for head_dim in (64, 128, 256):
         for q, store in STORES:
             yield decode(q, store, head_dim, hip=hip)
+            yield prefill(q, store, head_dim, hip=hip)
         yield merge(head_dim)
     yield decode("fp32", "bf16", 256, hip=hip)
     yield decode("fp32", "int8", 256, hip=hip)
     yield decode("bf16", "int4", 80, hip=hip, group=3, page_size=1)
     yield decode("fp16", "fp16", 96, hip=hip, group=8, page_size=64, capped=True)
+    yield prefill("bf16", "bf16", 128, hip=hip, longest=4)
+    yield prefill("fp32", "int4", 128, hip=hip, longest=4)
+    yield prefill("bf16", "int8", 80, hip=hip, group=3, page_size=1)
 
 
 def cost(compiled: CompiledKernel) -> dict[str, int]:

@@ -8,9 +8,10 @@ import torch
 from pagedlab.errors import InvalidQuantity
 from pagedlab_kernels import get_attention
 from pagedlab_kernels.kv_format import QuantizedKV
-from pagedlab_kernels.paged_decode import paged_decode, triton_attention
+from pagedlab_kernels.paged_decode import paged_decode
 from pagedlab_kernels.reference import oracle_attention
 from pagedlab_kernels.splits import choose_splits
+from pagedlab_kernels.triton_attention import triton_attention
 from tests.kernels.cases import a_step, decodes_around_a_page, stored, worst_error
 
 BOUND = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
@@ -46,12 +47,6 @@ def test_one_split_and_many_agree_and_empty_ones_weigh_nothing(num_splits: int) 
         case.q, case.kv, batch.page_tables, batch.context_lens, case.scale, max_context=1025, num_splits=num_splits
     )
     assert worst_error(attended, oracle_attention(case.q, case.kv, batch, case.scale)) < 1e-5
-
-
-def test_a_chunk_is_a_staircase_of_decodes() -> None:
-    case = a_step([20, 7, 9], [1, 7, 3], num_heads=6, num_kv_heads=2, head_dim=64, page_size=4)
-    attended = get_attention("triton")(case.q, case.kv, case.batch, case.scale)
-    assert worst_error(attended, oracle_attention(case.q, case.kv, case.batch, case.scale)) < 1e-5
 
 
 @pytest.mark.parametrize("window", [1, 7, 16, 17, 1000])
