@@ -20,6 +20,7 @@ import torch
 
 from pagedlab import LLM, SamplingParams
 from pagedlab.view.figures import draw_page_table, new_figure, show
+from pagedlab.view.palette import OWNERS
 from pagedlab_kernels import get_attention
 from pagedlab_kernels.batch import PagedBatch
 
@@ -589,24 +590,18 @@ for row in rows:
 # %% jupyter={"source_hidden": true}
 figure, panels = new_figure(height=3.0, columns=2)
 for axes, model in zip(panels, dict.fromkeys(r["shape"]["model"] for r in rows), strict=True):
-    for batch_size, marker in zip((1, 8, 32), "os^", strict=True):
-        line = [
-            r
-            for r in report["results"]
-            if r["shape"]["rows"] == 1
-            and r["shape"]["model"] == model
-            and r["shape"]["batch"] == batch_size
-        ]
-        axes.plot(
-            [r["shape"]["context"] for r in line],
-            [r["ratios"]["gather"] for r in line],
-            marker=marker,
-            label=f"batch {batch_size}",
-        )
-    axes.set_xscale("log", base=2)
+    decode = [
+        r for r in report["results"] if r["shape"]["rows"] == 1 and r["shape"]["model"] == model
+    ]
+    for batch_size, marker, colour in zip((1, 8, 32), "os^", OWNERS, strict=False):
+        line = [r for r in decode if r["shape"]["batch"] == batch_size]
+        contexts = [r["shape"]["context"] for r in line]
+        ratios = [r["ratios"]["gather"] for r in line]
+        axes.plot(contexts, ratios, marker=marker, color=colour, label=f"batch {batch_size}")
     axes.axhline(1, color="#999999", linestyle=":")
-    axes.set_title(model)
-    axes.set_xlabel("tokens of context")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(contexts, [f"{context:,}" for context in contexts])
+    axes.set(title=model, xlabel="tokens of context", ylim=(0, 23))
 panels[0].set_ylabel("time of gathering ÷ time in place")
 panels[0].legend()
 show(
