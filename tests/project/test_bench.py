@@ -161,8 +161,9 @@ def test_the_hour_that_is_kept_was_flat_and_right() -> None:
 
 def test_attention_on_a_cpu_as_it_was_measured_is_near_the_bandwidth_and_ahead_of_memory_without_pages() -> None:
     results = json.loads((RESULTS / "attention.json").read_text(encoding="utf-8"))["results"]
-    assert min(result["ratios"]["contiguous"] for result in results) >= 1
+    assert min(result["ratios"]["contiguous"] for result in results) >= 0.99  # as fast, within what a run differs by
     decode = [result for result in results if result["shape"]["rows"] == 1]
+    assert min(one["ratios"]["contiguous"] for one in decode) >= 1.5
     in_the_middle = [one for one in decode if (one["shape"]["batch"], one["shape"]["context"]) == (8, 4096)]
     assert len(in_the_middle) == 2 and min(one["of_read_bandwidth"] for one in in_the_middle) >= 0.7
     gathered: dict[str, list[float]] = {"SmolLM2-135M": [], "Llama-3-8B": []}
