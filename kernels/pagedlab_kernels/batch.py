@@ -43,6 +43,7 @@ class PagedBatch:
     page_size: int
     max_query_len: int
     max_context_len: int
+    common_pages: int = 0  #: so many pages at the beginning of every table are the same, full ones; 0: not known
 
     @property
     def num_tokens(self) -> int:

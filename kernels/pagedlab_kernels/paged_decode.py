@@ -42,7 +42,9 @@ from pagedlab_kernels.tile import attend_tile
 
 
 # Numbers that change from step to step are not specialised: no new compilation when a batch or a context grows.
-@triton.jit(do_not_specialize=["num_vectors", "table_stride", "num_splits", "split_tokens", "reach"])
+@triton.jit(
+    do_not_specialize=["num_vectors", "table_stride", "num_splits", "split_tokens", "reach", "skipped", "splits_before"]
+)
 def paged_decode_kernel(
     q_ptr,  # [B, H, D]
     kv_ptr,  # [2, N, Hkv, P, D], contiguous: numbers, or codes (int4: D / 2 bytes a vector)
@@ -50,8 +52,8 @@ def paged_decode_kernel(
     zeros_ptr,  # the same, or None where STORE is "plain" or "fp8"
     table_ptr,  # [B, max_pages] int32
     length_ptr,  # [B] int32
-    partial_ptr,  # [B, H, splits, D]: each split's softmax-weighted mean of values
-    lse_ptr,  # [B, H, splits] float32: log of each split's sum of exponentials
+    partial_ptr,  # [B, H, splits_before + num_splits, D]: each split's softmax-weighted mean of values
+    lse_ptr,  # [B, H, splits_before + num_splits] float32: log of each split's sum of exponentials
     scale,
     softcap,  # read where CAPPED
     num_vectors,  # keys of the pool, N * Hkv * P: so far behind the keys lie the values
@@ -59,6 +61,8 @@ def paged_decode_kernel(
     num_splits,
     split_tokens,  # 0: an equal share for each split
     reach,  # tokens that a row attends to at most, its own the last of them
+    skipped,  # tokens at the beginning of every context that somebody else attends to,
+    splits_before,  # and whose splits come first
     GROUP: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     PAGE_SIZE: tl.constexpr,
@@ -76,7 +80,7 @@ def paged_decode_kernel(
 
     # 1. This program's share of the context: whole tiles, equal for all splits but the last ones, which may be empty.
     length = tl.load(length_ptr + sequence)
-    oldest = tl.maximum(length - reach, 0)
+    oldest = tl.maximum(length - reach, skipped)
     share = tl.cdiv(tl.cdiv(length - oldest, num_splits), TILE) * TILE
     share = tl.where(split_tokens > 0, split_tokens, share)
     first = oldest + split * share
@@ -107,7 +111,7 @@ def paged_decode_kernel(
         )  # fmt: skip
 
     # 4. What this split found. An empty one leaves log(0) = -inf: it will weigh nothing.
-    out_row = (sequence * num_heads + head).to(tl.int64) * num_splits + split
+    out_row = (sequence * num_heads + head).to(tl.int64) * (splits_before + num_splits) + splits_before + split
     found = tl.where(total > 0, total, 1.0)
     mean_at = out_row[:, None] * HEAD_DIM + d[None, :]
     tl.store(partial_ptr + mean_at, (acc / found[:, None]).to(partial_ptr.dtype.element_ty), mask=in_q)
@@ -135,19 +139,56 @@ def paged_decode(
     A context is cut into ``num_splits`` equal splits, by default as many as suit the chip; or into splits of
     ``split_tokens``: then the result for a sequence is the same, bit for bit, whatever else is in the batch.
     """
-    store, numbers, scales, zeros = stored(kv)
-    (batch, num_heads, dim), (_, num_pages, num_kv_heads, page_size, _) = q.shape, kv.shape
+    batch, num_heads, dim = q.shape
     reach = max_context if window is None else window
     seen = min(max_context, reach)
     if split_tokens is not None:
         num_splits = triton.cdiv(seen, split_tokens)
     elif num_splits is None:
-        processors = torch.cuda.get_device_properties(q.device).multi_processor_count if q.is_cuda else 1
-        num_splits = choose_splits(batch, num_kv_heads, seen, processors)
+        num_splits = choose_splits(batch, kv.shape[2], seen, num_processors(q))
     q, out = q.contiguous(), torch.empty_like(q, memory_format=torch.contiguous_format)
     # The mean of a single split is the result: there is nothing to merge.
-    partial = out if num_splits == 1 else q.new_empty(batch, num_heads, num_splits, dim, dtype=torch.float32)
+    partial = (
+        out[:, :, None] if num_splits == 1 else q.new_empty(batch, num_heads, num_splits, dim, dtype=torch.float32)
+    )
     lse = q.new_empty(batch, num_heads, num_splits, dtype=torch.float32)
+    launch_decode(
+        q,
+        kv,
+        page_tables,
+        context_lens,
+        partial,
+        lse,
+        scale,
+        softcap,
+        num_splits,
+        reach,
+        split_tokens=split_tokens or 0,
+    )
+    if num_splits > 1:
+        merge_splits(partial, lse, out)
+    return out
+
+
+def launch_decode(
+    q: Tensor,
+    kv: LayerKV,
+    page_tables: Tensor,
+    context_lens: Tensor,
+    partial: Tensor,
+    lse: Tensor,
+    scale: float,
+    softcap: float | None,
+    num_splits: int,
+    reach: int,
+    *,
+    split_tokens: int = 0,
+    skipped: int = 0,
+) -> None:
+    """The kernel, for what follows ``skipped`` tokens. Fills the last ``num_splits`` of ``partial: [B, H, splits, D]``
+    and of ``lse: [B, H, splits]``."""
+    store, numbers, scales, zeros = stored(kv)
+    (batch, num_heads, dim), (_, num_pages, num_kv_heads, page_size, _) = q.shape, kv.shape
     constants = decode_constants(
         num_heads // num_kv_heads, dim, page_size, store, widens(q, kv), numbers.dtype != torch.float32
     )
@@ -165,14 +206,18 @@ def paged_decode(
         num_pages * num_kv_heads * page_size,
         page_tables.stride(0),
         num_splits,
-        split_tokens or 0,
+        split_tokens,
         reach,
+        skipped,
+        lse.shape[2] - num_splits,
         **constants,
         CAPPED=softcap is not None,
     )
-    if num_splits > 1:
-        merge_splits(partial, lse, out)
-    return out
+
+
+def num_processors(q: Tensor) -> int:
+    """Of the chip that ``q`` is on; 1 in the interpreter."""
+    return torch.cuda.get_device_properties(q.device).multi_processor_count if q.is_cuda else 1
 
 
 def decode_constants(

@@ -9,6 +9,7 @@ from pagedlab_kernels.batch import PagedBatch
 from pagedlab_kernels.kv_format import LayerKV
 from pagedlab_kernels.paged_decode import paged_decode
 from pagedlab_kernels.paged_prefill import paged_prefill
+from pagedlab_kernels.shared_prefix import cascade_decode, pays
 
 
 def triton_attention(
@@ -21,7 +22,8 @@ def triton_attention(
     softcap: float | None = None,
     split_tokens: int | None = None,
 ) -> Tensor:
-    """A step of decode rows alone goes to ``paged_decode``; one with chunks in it, to ``paged_prefill`` as a whole.
+    """A step of decode rows alone goes to ``paged_decode``, or to ``cascade_decode`` where they share a long prefix; a
+    step with chunks in it, to ``paged_prefill`` as a whole.
 
     So a decode row beside a chunk is a chunk of one, and its context is not split: the step's time is the chunk's, and
     the row has until then. Telling the two apart would take the host, which would have to wait for the GPU first.
@@ -36,6 +38,8 @@ def triton_attention(
         raise InvalidQuantity(f"splits of {split_tokens} tokens were asked for; a split holds at least one")
     if not batch.decode_only:
         return paged_prefill(q, kv, batch, scale, window=window, softcap=softcap)
+    if window is None and split_tokens is None and batch.common_pages and pays(q, kv, batch):
+        return cascade_decode(q, kv, batch, scale, softcap=softcap)
     return paged_decode(
         q,
         kv,

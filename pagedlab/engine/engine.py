@@ -150,7 +150,9 @@ class Engine:
             else load_adapter(Path(adapter), self.config, dtype=self.model.dtype, device=self.model.device)
             for name, adapter in (adapters or {}).items()
         }
-        self.runner = ModelRunner(self.model, self.kv, self.manager, attend, self.adapters)
+        self.runner = ModelRunner(
+            self.model, self.kv, self.manager, attend, self.adapters, find_common_pages=attention == "triton"
+        )
         self.grammars = Grammars(self.tokenizer, self.config.vocab_size, self.config.eos_token_ids)
         self.sampler = Sampler(self.config.eos_token_ids, self.grammars)
         self.seed = seed

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pagedlab.engine.kv_cache import KVCache
-from pagedlab.engine.tables import TableMirror
+from pagedlab.engine.tables import TableMirror, common_pages
 from pagedlab.memory.manager import CacheManager
 from pagedlab.models.llama import LlamaModel
 from pagedlab.models.lora import LoraAdapter, LoraBatch
@@ -28,9 +28,12 @@ class ModelRunner:
         manager: CacheManager,
         attention: AttentionFn,
         adapters: Mapping[str, LoraAdapter] | None = None,
+        *,
+        find_common_pages: bool = False,
     ) -> None:
         self.model, self.kv, self.manager, self.attention = model, kv, manager, attention
         self.adapters = adapters or {}
+        self._find_common_pages = find_common_pages  # for attention that reads a shared prefix once
         self.device = next(model.parameters()).device
         self._mirror = TableMirror(self.device)
 
@@ -59,7 +62,8 @@ class ModelRunner:
         starts, stops = [chunk.start for chunk in chunks], [chunk.stop for chunk in chunks]
         lens = list(map(sub, stops, starts))
         query_start = [0, *accumulate(lens)]
-        tables = self._mirror.batch([self.manager.table(chunk.sequence.id) for chunk in chunks])
+        own = [self.manager.table(chunk.sequence.id) for chunk in chunks]
+        tables = self._mirror.batch(own)
         # Of every token, the row of its sequence and its position.
         row, position = torch.arange(len(chunks), device=device), torch.tensor(starts, device=device)
         if len(token_ids) > len(chunks):
@@ -76,6 +80,7 @@ class ModelRunner:
             page_size=size,
             max_query_len=max(lens),
             max_context_len=max(stops),
+            common_pages=common_pages(own) if self._find_common_pages and max(lens) == 1 < len(own) else 0,
         )
 
     def _lora(self, plan: StepPlan) -> LoraBatch | None:

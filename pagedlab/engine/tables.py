@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pagedlab.memory.table import PageTable
+from pagedlab.memory.table import HOLE, PageTable
 
 
 class TableMirror:
@@ -66,3 +66,19 @@ def _widened(tensor: Tensor, width: int) -> Tensor:
     widened = tensor.new_zeros(rows, max(width, 2 * columns))
     widened[:, :columns] = tensor
     return widened
+
+
+def common_pages(tables: list[PageTable]) -> int:
+    """How many full pages at the beginning all tables have in common. Where there are none, this is soon known."""
+    first = tables[0].pages
+    low, high = 0, min(table.num_tokens // table.page_size for table in tables)
+    if any(table.pages[:1] != first[:1] for table in tables):
+        return 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        same = first[:middle]
+        if all(table.pages[:middle] == same for table in tables):
+            low = middle
+        else:
+            high = middle - 1
+    return 0 if HOLE in first[:low] else low

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from pagedlab.engine.tables import TableMirror
-from pagedlab.memory.table import PageTable
+from pagedlab.engine.tables import TableMirror, common_pages
+from pagedlab.memory.table import HOLE, PageTable
 
 names = st.integers(0, 20)
 
@@ -63,3 +66,26 @@ def test_a_table_that_was_away_for_a_step_is_mirrored_anew() -> None:
     mirror.batch([stays])
     mirror.batch([PageTable(4, [5, 6]), stays])  # takes the row that the other had
     assert mirror.batch([leaves, stays]).tolist() == [[3, 4], [1, 2]]
+
+
+@given(
+    shared=st.integers(0, 6),
+    own=st.lists(st.integers(0, 3), min_size=1, max_size=4),
+    page_size=st.integers(1, 3),
+    filled=st.integers(0, 2),
+)
+def test_common_pages_are_full_and_in_every_table(shared: int, own: list[int], page_size: int, filled: int) -> None:
+    fresh = itertools.count(shared)
+    tables = []
+    for count in own:
+        pages = [*range(shared), *itertools.islice(fresh, count)]
+        tokens = max(0, len(pages) * page_size - filled % page_size)
+        tables.append(PageTable(page_size, pages, tokens))
+    full = min(table.num_tokens // page_size for table in tables)
+    expected = full if len(own) == 1 else min(shared, full)
+    assert common_pages(tables) == expected
+
+
+def test_pages_behind_a_window_are_common_to_nobody() -> None:
+    tables = [PageTable(4, [HOLE, HOLE, 3, page], 14) for page in (5, 6)]
+    assert common_pages(tables) == 0

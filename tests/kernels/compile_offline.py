@@ -19,6 +19,7 @@ from triton.compiler import ASTSource, CompiledKernel
 from pagedlab_kernels.copy_pages import BLOCK, copy_pages_kernel
 from pagedlab_kernels.paged_decode import decode_constants, paged_decode_kernel
 from pagedlab_kernels.paged_prefill import paged_prefill_kernel, prefill_constants
+from pagedlab_kernels.shared_prefix import shared_prefix_kernel
 from pagedlab_kernels.splits import AT_ONCE, merge_kernel
 from pagedlab_kernels.write_kv import write_constants, write_kv_kernel
 
@@ -58,6 +59,7 @@ def decode(
     constants = decode_constants(group, head_dim, page_size, *numbers(q, store), hip)
     types = pointers(q, store) | {"length_ptr": "*i32", "partial_ptr": "*fp32", "lse_ptr": "*fp32"}
     types |= dict.fromkeys(("num_vectors", "table_stride", "num_splits", "split_tokens", "reach"), "i32")
+    types |= {"skipped": "i32", "splits_before": "i32"}
     name = f"decode {q} over {store}, D {head_dim}, G {group}, P {page_size}{', capped' if capped else ''}"
     return Kernel(name, paged_decode_kernel, types, constants | {"CAPPED": capped} | absent(store))
 
@@ -70,6 +72,14 @@ def prefill(
     types |= dict.fromkeys(("num_vectors", "table_stride", "num_sequences", "reach"), "i32")
     name = f"prefill {q} over {store}, D {head_dim}, G {group}, P {page_size}, {longest} rows"
     return Kernel(name, paged_prefill_kernel, types, constants | {"CAPPED": False} | absent(store))
+
+
+def shared_prefix(q: str, store: str, head_dim: int, *, hip: bool) -> Kernel:
+    constants = prefill_constants(4, head_dim, 16, *numbers(q, store), 64, hip)
+    types = pointers(q, store) | {"partial_ptr": "*fp32", "lse_ptr": "*fp32"}
+    types |= dict.fromkeys(("num_vectors", "num_sequences", "num_splits", "all_splits", "prefix"), "i32")
+    name = f"shared prefix {q} over {store}, D {head_dim}, G 4, P 16"
+    return Kernel(name, shared_prefix_kernel, types, constants | {"CAPPED": False} | absent(store))
 
 
 def is_plain(store: str) -> bool:
@@ -137,6 +147,8 @@ def kernels(hip: bool) -> Iterator[Kernel]:
     yield decode("fp32", "int8", 256, hip=hip)
     yield decode("bf16", "int4", 80, hip=hip, group=3, page_size=1)
     yield decode("fp16", "fp16", 96, hip=hip, group=8, page_size=64, capped=True)
+    for q, store in STORES:
+        yield shared_prefix(q, store, 128, hip=hip)
     yield prefill("bf16", "bf16", 128, hip=hip, longest=4)
     yield prefill("fp32", "int4", 128, hip=hip, longest=4)
     yield prefill("bf16", "int8", 80, hip=hip, group=3, page_size=1)
