@@ -42,7 +42,7 @@ scores = keys @ query
 print("how well each key fits:", scores.tolist())
 
 # %% [markdown]
-# Scores become **weights** by the exponential, divided by their sum so that together they are one: the softmax. (Real models divide scores by √d first; we leave that out until section 5.)
+# Scores become **weights** by the exponential, divided by their sum so that together they are one: the softmax. (Real models divide scores by √d first; we leave that out until section 10.)
 
 # %%
 exponentials = scores.exp()
@@ -199,9 +199,7 @@ print(torch.tensor([-2.0, 0.0]).softmax(0))
 
 # %% [markdown]
 # Now walk over the tokens and keep only three things: the **largest** score so far, the **total** of exponentials relative to it, and the weighted sum of values so far, **acc**umulated. When a larger score turns up, all that was summed is too big by the
-# factor e^(new − old): shrink it, and go on. This is the *online softmax* (Milakov and Gimelshein, 2018).
-#
-# By hand, with scores 1, 3, 2 and values 10, 20, 30:
+# factor e^(new − old): shrink it, and go on. This is the *online softmax* (Milakov and Gimelshein, 2018); by hand, with scores 1, 3, 2 and values 10, 20, 30:
 
 # %%
 largest, total, acc = -math.inf, 0.0, 0.0
@@ -364,9 +362,8 @@ for model, group in {"9 heads over 3": 3, "32 over 8": 4, "32 over 32": 1}.items
 # %% [markdown]
 # ## 8 · Split and merge
 #
-# One sequence of 100,000 tokens, a chip with 132 processors: if one of them walks through all pages, 131 watch. But the state of section 6 was right after any set of pages. So let several walkers each take some pages, and **merge** what they found.
-#
-# Merging two states is the same step again: bring both to the larger maximum, then add.
+# One sequence of 100,000 tokens, a chip with 132 processors: if one of them walks through all pages, 131 watch. But the state of section 6 was right after any set of pages. So let several walkers each take some pages, and **merge** what they found, which is
+# the same step again: bring both states to the larger maximum, then add.
 
 
 # %%
@@ -426,7 +423,7 @@ else:
     print("right")
 
 # %% [markdown]
-# Is the merged result *exactly* the same? On paper yes. In a computer additions round, and another order rounds differently: the last digits differ. Usually nobody minds; somebody who compares two runs bit by bit does. Then the cuts must not depend on who else is in the batch: parts of a fixed size.
+# Is the merged result *exactly* the same? On paper yes; in a computer additions round, and in another order they round differently. Usually nobody minds, but somebody who compares two runs bit by bit does. Then the cuts must not depend on who else is in the batch: parts of a fixed size.
 
 # %%
 many = torch.randn(4096)
@@ -443,7 +440,7 @@ print(
 # %% [markdown]
 # ## 9 · Many queries: prefill
 #
-# A prompt arrives as a *chunk*: many new tokens at once, each with a query. The last sees everything; the one before it, everything but the last. For most pages this makes no difference: they are older than the whole chunk, and every row sees all of them. Only the pages
+# A prompt arrives as a *chunk*, many new tokens at once, each with a query. The last sees everything; the one before it, everything but the last. For most pages this makes no difference, for they are older than the whole chunk. Only the pages
 # that the chunk itself lies on need a mask.
 
 # %%
@@ -490,52 +487,71 @@ else:
 
 
 # %%
+def one_row(queries, kv, table, sees):
+    """One token's ``queries: [G, D]`` over the first ``sees`` tokens of ``kv: [2, pages, slots, D]``."""
+    (group, dim), size = queries.shape, kv.shape[2]
+    state = torch.full((group,), -math.inf), torch.zeros(group), torch.zeros(group, dim)
+    for logical in range(-(-sees // size)):
+        keys, values = kv[:, table[logical]]
+        filled = min(size, sees - logical * size)
+        state = one_page_of_group(state, queries, keys, values, filled)
+    return state[2] / state[1][:, None]
+
+
+torch.testing.assert_close(
+    one_row(queries, torch.stack((key_pages, value_pages)), table, length), each
+)
+print("one token, all its pages: as in section 7")
+
+
+# %%
 def paged_attention(q, kv, batch, scale):
     """``q: [T, H, D]``, the new tokens of all sequences back to back -> ``[T, H, D]``."""
-    out = torch.empty_like(q)
-    group, size = q.shape[1] // kv.shape[2], batch.page_size
-    starts = batch.query_start.tolist()
+    out, group, starts = (
+        torch.empty_like(q),
+        q.shape[1] // kv.shape[2],
+        batch.query_start.tolist(),
+    )
     for b, context in enumerate(batch.context_lens.tolist()):
         table = batch.page_tables[b].tolist()
         for row in range(starts[b], starts[b + 1]):
-            sees = context - (
-                starts[b + 1] - 1 - row
-            )  # the last row sees all, each above it one less
+            sees = context - (starts[b + 1] - 1 - row)  # the last row sees all
             for head in range(kv.shape[2]):
                 mine = slice(head * group, (head + 1) * group)
-                state = (
-                    torch.full((group,), -math.inf),
-                    torch.zeros(group),
-                    torch.zeros(group, q.shape[2]),
-                )
-                for logical in range(-(-sees // size)):
-                    k, v = kv[:, table[logical], head]
-                    state = one_page_of_group(
-                        state, scale * q[row, mine], k, v, min(size, sees - logical * size)
-                    )
-                out[row, mine] = state[2] / state[1][:, None]
+                out[row, mine] = one_row(scale * q[row, mine], kv[:, :, head], table, sees)
     return out
 
 
-print("heads, rows and pages are loops; the idea is still one line:", "one_page_of_group")
+print("sequences, rows and heads are loops; the idea is still", one_page_of_group.__name__)
 
 # %% [markdown]
-# Two sequences, one decoding, one in the middle of its prompt; memory full of poison; and beside ours the package's own two paths, one that gathers and one in C that reads in place.
+# To try it: two sequences, one decoding, one in the middle of its prompt, in memory full of poison.
 
 # %%
 torch.manual_seed(0)
 heads, kv_heads, dim, size = 6, 2, 8, 4
 kv = torch.full((2, 9, kv_heads, size, dim), torch.nan)
-tables, contexts, rows = (
-    torch.tensor([[7, 2, 4], [0, 5, -1]], dtype=torch.int32),
-    [10, 6],
-    [1, 4],
-)
+tables = torch.tensor([[7, 2, 4], [0, 5, -1]], dtype=torch.int32)
+contexts, rows = [10, 6], [1, 4]
 for pages, context in zip(tables.tolist(), contexts, strict=True):
     for position in range(context):
         kv[:, pages[position // size], :, position % size] = torch.randn(2, kv_heads, dim)
 q = torch.randn(sum(rows), heads, dim)
-unused = torch.zeros(sum(rows), dtype=torch.int64)
+print(
+    "rows of queries:",
+    tuple(q.shape),
+    "· of",
+    kv.isnan().sum().item(),
+    "numbers nothing is known",
+)
+
+# %% [markdown]
+# What a kernel is told of a step is a `PagedBatch`. Beside ours, the package's own two paths, one that gathers and one in C that reads in place.
+
+# %%
+unused = torch.zeros(
+    sum(rows), dtype=torch.int64
+)  # tokens, positions, slots: the model's business
 batch = PagedBatch(
     token_ids=unused,
     positions=unused,
@@ -544,8 +560,8 @@ batch = PagedBatch(
     context_lens=torch.tensor(contexts, dtype=torch.int32),
     page_tables=tables,
     page_size=size,
-    max_query_len=4,
-    max_context_len=10,
+    max_query_len=max(rows),
+    max_context_len=max(contexts),
 )
 mine = paged_attention(q, kv, batch, dim**-0.5)
 for name in ("reference", "cpu"):
@@ -577,9 +593,13 @@ print("the same tokens:", said["mine"] == said["cpu"])
 # %%
 root = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "bench").is_dir())
 report = json.loads((root / "bench/results/attention.json").read_text(encoding="utf-8"))
-rows = [
-    r for r in report["results"] if r["shape"]["rows"] == 1 and r["shape"]["context"] == 4096
-]
+decode = [r for r in report["results"] if r["shape"]["rows"] == 1]
+contexts, lines = sorted({r["shape"]["context"] for r in decode}), {}
+for r in decode:
+    lines.setdefault((r["shape"]["model"], r["shape"]["batch"]), []).append(
+        r["ratios"]["gather"]
+    )
+rows = [r for r in decode if r["shape"]["context"] == 4096]
 for row in rows:
     shape, ratios = row["shape"], row["ratios"]
     print(
@@ -590,14 +610,9 @@ for row in rows:
 # %% jupyter={"source_hidden": true}
 figure, panels = new_figure(height=3.0, columns=2)
 for axes, model in zip(panels, dict.fromkeys(r["shape"]["model"] for r in rows), strict=True):
-    decode = [
-        r for r in report["results"] if r["shape"]["rows"] == 1 and r["shape"]["model"] == model
-    ]
     for batch_size, marker, colour in zip((1, 8, 32), "os^", OWNERS, strict=False):
-        line = [r for r in decode if r["shape"]["batch"] == batch_size]
-        contexts = [r["shape"]["context"] for r in line]
-        ratios = [r["ratios"]["gather"] for r in line]
-        axes.plot(contexts, ratios, marker=marker, color=colour, label=f"batch {batch_size}")
+        line = lines[model, batch_size]
+        axes.plot(contexts, line, marker=marker, color=colour, label=f"batch {batch_size}")
     axes.axhline(1, color="#999999", linestyle=":")
     axes.set_xscale("log", base=2)
     axes.set_xticks(contexts, [f"{context:,}" for context in contexts])
@@ -606,9 +621,9 @@ panels[0].set_ylabel("time of gathering ÷ time in place")
 panels[0].legend()
 show(
     figure,
-    caption="How many times as long a decode step's attention takes when pages are gathered first, on one machine "
-    "(bench/results/attention.json says which). Above the dotted line, reading in place wins.",
-    alt="Two line charts, one a model: the ratio of gathering to reading in place, over the context, for batches 1, 8, 32.",
+    caption="How many times as long a decode step's attention takes when pages are gathered first, "
+    "on one machine (bench/results/attention.json says which). Above the dotted line, reading in place wins.",
+    alt="Two line charts, one a model: gathering over reading in place, by context, for three batches.",
 )
 
 # %% [markdown]
