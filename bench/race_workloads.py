@@ -45,7 +45,7 @@ MEANING = {
 def workloads(round_number: int, vocab_size: int, *, quick: bool = False) -> list[Workload]:
     """The four of MEANING, their tokens drawn for this round; ``quick``: the same in kind, a hundredth in size."""
     # Special tokens stand at an end of every vocabulary, so its middle is drawn from.
-    dice = random.Random(round_number)
+    dice = random.Random(f"round {round_number}")  # a number would lose its sign: -1, the warm-up, is not round 1
 
     def draw(count: int) -> list[int]:
         return [dice.randrange(vocab_size // 4, vocab_size * 3 // 4) for _ in range(count)]

@@ -132,8 +132,8 @@ def paged_prefill(
     """``q: [T, H, D]``, the rows of all sequences back to back; ``kv: [2, N, Hkv, P, D]`` contiguous -> ``[T, H, D]``.
 
     ``softcap``: scores s become softcap * tanh(s / softcap). Where the types of ``q`` and of a plain ``kv`` differ,
-    both are widened to float32. What a row gets does not depend on other sequences, bit for bit, where chunks are the
-    same.
+    both are widened to float32. What a row gets depends on other sequences in one way only: the longest chunk decides
+    how large blocks are.
     """
     store, numbers, scales, zeros = stored(kv)
     (tokens, num_heads, dim), (_, num_pages, num_kv_heads, page_size, _) = q.shape, kv.shape

@@ -112,11 +112,10 @@ def cascade_decode(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *, s
 
     The same as ``paged_decode``, within rounding.
     """
-    store, numbers, scales, zeros = stored(kv)
+    _, numbers, scales, zeros = stored(kv)
     (rows, num_heads, dim), (_, num_pages, num_kv_heads, page_size, _) = q.shape, kv.shape
-    group, prefix = num_heads // num_kv_heads, batch.common_pages * page_size
-    constants = prefill_constants(group, dim, page_size, store, widens(q, kv), numbers.dtype != torch.float32, rows)
-    blocks, processors = triton.cdiv(rows, int(constants["BLOCK"]) // group), num_processors(q)
+    prefix, constants, processors = batch.common_pages * page_size, prefix_constants(q, kv), num_processors(q)
+    blocks = num_blocks(q, kv, constants)
     before = choose_splits(blocks, num_kv_heads, prefix, processors)
     behind = choose_splits(rows, num_kv_heads, batch.max_context_len - prefix, processors)
     q = q.contiguous()
@@ -147,11 +146,21 @@ def cascade_decode(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *, s
     return out
 
 
+def prefix_constants(q: Tensor, kv: LayerKV) -> dict[str, int | str]:
+    """What the kernel is compiled for: the same blocks and tiles as chunks have."""
+    store, numbers, _, _ = stored(kv)
+    group, exact = q.shape[1] // kv.shape[2], numbers.dtype != torch.float32
+    return prefill_constants(group, q.shape[2], kv.shape[3], store, widens(q, kv), exact, longest=q.shape[0])
+
+
+def num_blocks(q: Tensor, kv: LayerKV, constants: dict[str, int | str]) -> int:
+    """Blocks of sequences whose queries one program takes."""
+    return triton.cdiv(q.shape[0], int(constants["BLOCK"]) // (q.shape[1] // kv.shape[2]))
+
+
 def pays(q: Tensor, kv: LayerKV, batch: PagedBatch) -> bool:
     """Whether to read the common pages once for each block of queries saves enough bytes: of plain decode, every
     sequence reads them."""
-    group = q.shape[1] // kv.shape[2]
-    blocks = triton.cdiv(q.shape[0] * group, 64)
     vector = sum(part[0, 0, 0, 0].nbytes for part in (kv.parts if isinstance(kv, QuantizedKV) else (kv,)))
     once = 2 * batch.common_pages * kv.shape[3] * kv.shape[2] * vector
-    return (q.shape[0] - blocks) * once > WORTH
+    return (q.shape[0] - num_blocks(q, kv, prefix_constants(q, kv))) * once > WORTH

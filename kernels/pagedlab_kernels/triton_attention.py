@@ -28,8 +28,9 @@ def triton_attention(
     So a decode row beside a chunk is a chunk of one, and its context is not split: the step's time is the chunk's, and
     the row has until then. Telling the two apart would take the host, which would have to wait for the GPU first.
 
-    ``softcap`` and ``split_tokens`` (of decode steps): see ``paged_decode``. Raises ValueError where tensors do not fit
-    together, and InvalidQuantity for a window, a soft cap or a split that is not positive.
+    ``softcap`` and ``split_tokens``: see ``paged_decode``; the latter holds for steps of decode rows alone. Raises
+    ValueError where tensors do not fit together, and InvalidQuantity for a window, a soft cap or a split that is not
+    positive.
     """
     batch.check_fits(q, kv, window)
     if softcap is not None and not softcap > 0:

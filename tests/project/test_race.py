@@ -87,6 +87,13 @@ def test_workloads_are_as_large_as_they_are_said_to_be() -> None:
         assert max(map(len, one.prompts)) + one.new_tokens <= MAX_CONTEXT
 
 
+def test_no_prompt_of_a_round_or_of_the_warm_up_comes_again() -> None:
+    """Or a prefix cache would know it."""
+    seen = [tuple(prompt) for number in range(-1, 6) for one in workloads(number, 49_152) for prompt in one.prompts]
+    assert len(set(seen)) == len(seen)
+    assert len({prompt[:16] for prompt in seen}) == 7 * (1 + 1 + 16 + 1), "but the system prompt within its round"
+
+
 def test_every_contestant_serves_every_workload_in_every_round_and_is_compared_with_ours() -> None:
     report = race(fake("pagedlab"), fake("same"), fake("other", token="8"), rounds=3)
     for name, same in (("pagedlab", 1.0), ("same", 1.0), ("other", 0.0)):
