@@ -25,6 +25,18 @@ class Sampled(NamedTuple):
     logprobs: dict[int, float] | None
 
 
+def highest(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each row of ``logits: [R, vocab]`` its highest number and where it stands first; or NaN, if there is one.
+
+    In blocks: ``amax`` takes a tenth of the time of ``max``, which carries a place along with every number.
+    """
+    size = math.gcd(logits.shape[1], 256)
+    blocks = logits.unflatten(1, (-1, size))
+    best, block = blocks.amax(2).max(1)
+    rows = torch.arange(len(logits), device=logits.device)
+    return best, block * size + blocks[rows, block].argmax(1)
+
+
 class Sampler:
     """``grammars`` are asked where a request constrains its text."""
 
@@ -38,7 +50,7 @@ class Sampler:
         Returns each row's new tokens: one more than the drafts that were accepted, none where beam search chooses. What
         goes wrong with one row is returned in its place and harms no other.
         """
-        best, likeliest = (column.tolist() for column in logits.max(-1))
+        best, likeliest = (column.tolist() for column in highest(logits))
         results: list[list[Sampled] | Exception] = []
         first = 0
         for row in rows:

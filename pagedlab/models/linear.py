@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Linear(nn.Module):
     """``x @ weight.T + bias`` for ``weight: [out, in]``. How the product is computed is decided here only.
 
-    Before it serves on a CPU the weight is packed into panels, ``[out / 16, in, 16]``, in which memory is read at full
-    speed (``linear.c``). ``matrix`` is ``[out, in]`` all the same, and so is what ``state_dict`` holds.
+    Before it serves on a CPU the weight is packed into panels of 16 outputs, in which memory is read at full speed
+    (``linear.c``). ``matrix`` is ``[out, in]`` all the same, and so is what ``state_dict`` holds.
     """
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
@@ -34,7 +34,7 @@ class Linear(nn.Module):
 
     @property
     def packed(self) -> bool:
-        return self.weight.dim() == 3
+        return self.weight.dim() > 2
 
     @property
     def matrix(self) -> Tensor:
@@ -78,7 +78,7 @@ class Linear(nn.Module):
 
 def linear(x: Tensor, weight: Tensor, scales: Tensor | None, bias: Tensor | None) -> Tensor:
     """``weight``: ``[out, in]``, or in panels."""
-    if weight.dim() == 3:
+    if weight.dim() > 2:
         return panels.panel_linear(x, weight, scales, bias)
     if _HAS_ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu":
         # oneDNN's kernel, which F.linear leaves to BLAS in float32: 1.3 to 2 times as fast on x86.

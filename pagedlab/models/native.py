@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -23,18 +24,20 @@ class NativePath:
 
     def __init__(self, model: LlamaModel) -> None:
         self._model = model
-        self._weights = [module._parameters for module in model.modules() if "weight" in module._parameters]
-        self._held: list[weakref.ref[Any]] = []  #: weakly: a cache ends with its engine
+        self._parameters = [module._parameters for module in model.modules() if "weight" in module._parameters]
+        self._weights: list[Any] = []  #: what the decoder was made of,
+        self._caches: list[weakref.ref[Any]] = []  #: weakly: a cache ends with its engine
         self._decoder: NativeDecoder | None = None
 
     def decoder(self, kv: Sequence[LayerKV], attention: AttentionFn) -> NativeDecoder | None:
         """None where it cannot be: another attention, quantised pages, weights that are not packed, other layers."""
         if attention is not cpu_attention:
             return None
-        tensors: list[Any] = [*kv, *(parameters["weight"] for parameters in self._weights)]
-        same = len(tensors) == len(self._held)
-        if not same or not all(ref() is one for ref, one in zip(self._held, tensors, strict=True)):
-            self._held, self._decoder = [weakref.ref(one) for one in tensors], native_decoder(self._model, kv)
+        weights = [parameters["weight"] for parameters in self._parameters]
+        same = len(self._caches) == len(kv) and all(map(is_, weights, self._weights))
+        if not same or not all(ref() is layer for ref, layer in zip(self._caches, kv, strict=True)):
+            self._weights, self._caches = weights, [weakref.ref(layer) for layer in kv]
+            self._decoder = native_decoder(self._model, kv)
         return self._decoder
 
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagedlab.engine.sampler import Sampled, Sampler, choose, uniform
+from pagedlab.engine.sampler import Sampled, Sampler, choose, highest, uniform
 from pagedlab.errors import SamplingFailed
 from pagedlab.scheduling.plan import SampleRow
 from pagedlab.scheduling.request import Request, Sequence
@@ -88,6 +88,15 @@ def test_top_k_and_top_p_keep_their_rules_in_a_large_vocabulary(scale: float, to
     assert drawn <= allowed
     rank = {token: place for place, token in enumerate(logits.argsort(descending=True).tolist())}
     assert max(map(rank.__getitem__, drawn)) > 0.5 * len(allowed)
+
+
+@pytest.mark.parametrize("vocab", [1, 7, 96, 49152])
+def test_of_equal_logits_the_first_is_taken_and_nan_is_not_overlooked(vocab: int) -> None:
+    logits = torch.randint(0, 3, (5, vocab), generator=torch.Generator().manual_seed(vocab)).float()
+    logits[1], logits[2, vocab // 2] = float("-inf"), torch.nan
+    best, token = highest(logits)
+    assert torch.equal(token, logits.argmax(1))
+    torch.testing.assert_close(best, logits.amax(1), rtol=0, atol=0, equal_nan=True)
 
 
 def test_tokens_are_drawn_as_often_as_their_probability_says() -> None:

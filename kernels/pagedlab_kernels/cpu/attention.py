@@ -73,7 +73,7 @@ def cpu_attention(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *, wi
 def in_words(fault: int, batch: PagedBatch, num_pages: int) -> Exception:
     """What the kernel's return value means."""
     if fault == 1:
-        return MemoryError("no memory for partial attention results")
+        return MemoryError(f"no memory for what is computed on the way for {batch.num_tokens} rows")
     room = f"{batch.page_tables.shape[1]} pages of {batch.page_size} tokens"
     return InvalidQuantity(
         {

@@ -31,7 +31,7 @@ typedef struct {
     int64_t table_stride, max_pages, max_context, num_tokens, num_sequences, page_size, num_pages;
 } Step;
 
-/* Returns what paged_attention returns, or -1 for a slot that is not in the pool. */
+/* Returns what paged_attention and panel_product return, or -1 for a slot that is not in the pool. */
 int decoder(const Decoder *d, const Step *s, int num_threads) {
     const int64_t rows = s->num_tokens, q_size = d->num_heads * d->head_dim, kv_size = d->num_kv_heads * d->head_dim;
     const int64_t fused_size = q_size + 2 * kv_size, width = d->width;
@@ -39,7 +39,8 @@ int decoder(const Decoder *d, const Step *s, int num_threads) {
     float *attended = q + rows * q_size, *wide = attended + rows * q_size, *narrow = wide + rows * 2 * width;
     for (const Layer *layer = d->layers; layer < d->layers + d->num_layers; layer++) {
         rms_norm(s->hidden, d->hidden, layer->input_norm, d->norm_offset, d->eps, normed, rows, d->hidden, num_threads);
-        panel_product(&layer->qkv, normed, d->hidden, fused, rows, 0, num_threads);
+        int fault = panel_product(&layer->qkv, normed, d->hidden, fused, rows, 0, num_threads);
+        if (fault) return fault;
         const Placing placing = {
             .q = fused, .k = fused + q_size, .v = fused + q_size + kv_size,
             .cosine = s->cosine[layer->local], .sine = s->sine[layer->local], .slots = s->slots,
@@ -59,14 +60,16 @@ int decoder(const Decoder *d, const Step *s, int num_threads) {
             .head_dim = d->head_dim, .page_size = s->page_size, .num_pages = s->num_pages,
             .window = layer->window ? layer->window : s->max_context, .scale = d->scale,
         };
-        const int fault = paged_attention(&attention, num_threads);
+        fault = paged_attention(&attention, num_threads);
+        if (!fault) fault = panel_product(&layer->output, attended, q_size, s->hidden, rows, 1, num_threads);
         if (fault) return fault;
-        panel_product(&layer->output, attended, q_size, s->hidden, rows, 1, num_threads);
 
         rms_norm(s->hidden, d->hidden, layer->post_norm, d->norm_offset, d->eps, normed, rows, d->hidden, num_threads);
-        panel_product(&layer->gate_and_up, normed, d->hidden, wide, rows, 0, num_threads);
+        fault = panel_product(&layer->gate_and_up, normed, d->hidden, wide, rows, 0, num_threads);
+        if (fault) return fault;
         gated(wide, wide + width, 2 * width, d->gelu, narrow, rows, width, num_threads);
-        panel_product(&layer->down, narrow, width, s->hidden, rows, 1, num_threads);
+        fault = panel_product(&layer->down, narrow, width, s->hidden, rows, 1, num_threads);
+        if (fault) return fault;
     }
     return 0;
 }

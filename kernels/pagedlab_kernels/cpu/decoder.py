@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pagedlab_kernels.batch import PagedBatch
 from pagedlab_kernels.cpu.attention import in_words
-from pagedlab_kernels.cpu.linear import as_matrix
+from pagedlab_kernels.cpu.linear import as_matrix, in_features
 from pagedlab_kernels.cpu.native import Decoder, Layer, Step, native_library
 from pagedlab_kernels.cpu.rows import bad_slots
 
@@ -54,7 +54,7 @@ class NativeDecoder:
         self._weights = [(x.qkv, x.output, x.gate_and_up, x.down, x.input_norm, x.post_norm) for x in layers]
         first = layers[0]
         _, self.num_pages, num_kv_heads, self.page_size, head_dim = first.kv.shape
-        self.hidden, self.width = first.qkv.weight.shape[1], first.down.weight.shape[1]
+        self.hidden, self.width = in_features(first.qkv.weight), in_features(first.down.weight)
         attended = num_heads * head_dim
         #: floats that a row needs on its way through a layer
         self._room = self.hidden + 3 * attended + 2 * num_kv_heads * head_dim + 3 * self.width

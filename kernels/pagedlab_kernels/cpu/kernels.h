@@ -9,9 +9,9 @@ typedef struct {
     int64_t format, in, outputs; /* FLOAT32, BFLOAT16, FLOAT16, or INT8, which is signed here */
 } Matrix;
 
-/* out = x · Wᵀ * scales + bias, plus what is in out if `add`. */
-void panel_product(const Matrix *m, const float *x, int64_t x_stride, float *out, int64_t rows, int add,
-                   int num_threads);
+/* out = x · Wᵀ * scales + bias, plus what is in out if `add`. Returns DONE, or NO_MEMORY. */
+int panel_product(const Matrix *m, const float *x, int64_t x_stride, float *out, int64_t rows, int add,
+                  int num_threads);
 
 void rms_norm(const float *x, int64_t x_stride, const float *weight, float offset, float eps, float *out, int64_t rows,
               int64_t dim, int num_threads);

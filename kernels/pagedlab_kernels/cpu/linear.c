@@ -16,49 +16,34 @@
  *
  * A sum runs over k in the same order whoever is beside it: what a row gets does not depend, bit for bit, on the others.
  *
- * Formats: float32, bfloat16, float16, and int8 with a scale for each output. Arithmetic is made in float32.
+ * Formats: float32, bfloat16 and float16, with arithmetic in float32; int8 with a scale for each output, which has
+ * panels of its own and arithmetic of its own (linear_int8.h).
  */
-#include "kernels.h"
+#include <stdlib.h>
 
-#define PANEL 16  /* outputs: two vectors of 8 lanes */
-#define WIDE (PANEL / LANES)
-#define ROWS 6    /* rows of x that share registers: 6 * 2 sums, 2 vectors of weights, 1 number of x */
+#include "linear_int8.h"
+
+#ifdef __AVX512VL__ /* twice as many registers: always */
+#define FEW SPAN
+#else
 #define FEW 3     /* so few rows have registers for two panels: more sums, and no addition waits for the last one */
+#endif
 #define SPAN 96   /* rows that one thread takes through a panel before it takes the next panel */
 #define WORTH_SHARING (1 << 16) /* multiplications; fewer are done before a second thread has noticed them */
 
-typedef struct {
-    const Matrix *matrix;
-    const float *x; /* [rows, in], a row every x_stride floats */
-    float *out;     /* [rows, outputs] */
-    int64_t rows, x_stride;
-    int add; /* to what is in out */
-} Product;
-
-INLINE int64_t bytes(const Format format) { return format == FLOAT32 ? 4 : format == INT8 ? 1 : 2; }
-
-/* LANES signed bytes. */
-INLINE vec from_int8(const uint8_t *p) {
-#ifdef X86
-    return (vec)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
-#else
-    vec x;
-    for (int i = 0; i < LANES; i++) x[i] = (int8_t)p[i];
-    return x;
-#endif
-}
+INLINE int64_t bytes(const Format format) { return format == FLOAT32 ? 4 : 2; }
 
 INLINE vec weights_at(const Format format, const uint8_t *p) {
-    switch (format) {
-        case FLOAT32: return load((const float *)p);
-        case INT8: return from_int8(p);
-        default: return widen_lanes(format, p, 0, 1, 0);
-    }
+    return format == FLOAT32 ? load((const float *)p) : widen_lanes(format, p, 0, 1, 0);
 }
 
 /* `count` rows from `row` on, for the outputs of `panels` panels from `panel` on. */
 INLINE void multiply(const Format format, const int count, const int panels, const Product *a, int64_t row,
                      int64_t panel) {
+    if (format == INT8) {
+        multiply_int8(count, panels, a, row, panel);
+        return;
+    }
     const Matrix *m = a->matrix;
     const int64_t step = PANEL * bytes(format), size = m->in * step;
     const uint8_t *weights = m->panels + panel * size;
@@ -75,25 +60,19 @@ INLINE void multiply(const Format format, const int count, const int panels, con
             for (int i = 0; i < panels * WIDE; i++) sums[r][i] += w[i] * x[r * a->x_stride + k];
     }
     for (int r = 0; r < count; r++)
-        for (int i = 0; i < panels * WIDE; i++) {
-            const int64_t output = panel * PANEL + i * LANES;
-            float *out = a->out + (row + r) * m->outputs + output;
-            if (m->scales) sums[r][i] *= load(m->scales + output);
-            if (m->bias) sums[r][i] += load(m->bias + output);
-            if (a->add) sums[r][i] += load(out);
-            store(out, sums[r][i]);
-        }
+        for (int i = 0; i < panels * WIDE; i++) finish(a, sums[r][i], row + r, panel * PANEL + i * LANES);
 }
 
 /* The same for a count that the compiler is to see, so that all sums stay in registers. */
-INLINE void multiply_rows(const Format format, int count, const Product *a, int64_t row, int64_t panel) {
+INLINE void multiply_rows(const Format format, int count, const int panels, const Product *a, int64_t row,
+                          int64_t panel) {
     switch (count) {
-        case 6: multiply(format, 6, 1, a, row, panel); break;
-        case 5: multiply(format, 5, 1, a, row, panel); break;
-        case 4: multiply(format, 4, 1, a, row, panel); break;
-        case 3: multiply(format, 3, 1, a, row, panel); break;
-        case 2: multiply(format, 2, 1, a, row, panel); break;
-        default: multiply(format, 1, 1, a, row, panel);
+        case 6: multiply(format, 6, panels, a, row, panel); break;
+        case 5: multiply(format, 5, panels, a, row, panel); break;
+        case 4: multiply(format, 4, panels, a, row, panel); break;
+        case 3: multiply(format, 3, panels, a, row, panel); break;
+        case 2: multiply(format, 2, panels, a, row, panel); break;
+        default: multiply(format, 1, panels, a, row, panel);
     }
 }
 
@@ -102,21 +81,16 @@ INLINE void do_pair(const Format format, const Product *a, int64_t item) {
     const int64_t num_panels = a->matrix->outputs / PANEL, spans = (a->rows + SPAN - 1) / SPAN;
     const int64_t panel = item / spans * 2, first = item % spans * SPAN;
     const int64_t count = a->rows - first < SPAN ? a->rows - first : SPAN;
-    const int pair = panel + 1 < num_panels;
-    if (pair && count <= FEW) {
-        switch (count) {
-            case 3: multiply(format, 3, 2, a, first, panel); break;
-            case 2: multiply(format, 2, 2, a, first, panel); break;
-            default: multiply(format, 1, 2, a, first, panel);
-        }
-        return;
-    }
+    const int pair = panel + 1 < num_panels, both = pair && count <= FEW;
     /* Groups of rows as equal as can be: 8 rows are 4 and 4, for 6 and 2 would load as much for 2 as for 6. */
     const int64_t groups = (count + ROWS - 1) / ROWS;
-    for (int64_t p = panel; p <= panel + pair; p++)
+    for (int64_t p = panel; p <= panel + (pair && !both); p++)
         for (int64_t g = 0; g < groups; g++) {
-            const int64_t begin = count * g / groups, end = count * (g + 1) / groups;
-            multiply_rows(format, (int)(end - begin), a, first + begin, p);
+            const int64_t begin = count * g / groups, size = count * (g + 1) / groups - begin;
+            if (both)
+                multiply_rows(format, (int)size, 2, a, first + begin, p);
+            else
+                multiply_rows(format, (int)size, 1, a, first + begin, p);
         }
 }
 
@@ -125,11 +99,20 @@ static void do_bfloat16(const void *a, int64_t item, int thread) { (void)thread,
 static void do_float16(const void *a, int64_t item, int thread) { (void)thread, do_pair(FLOAT16, a, item); }
 static void do_int8(const void *a, int64_t item, int thread) { (void)thread, do_pair(INT8, a, item); }
 
-void panel_product(const Matrix *m, const float *x, int64_t x_stride, float *out, int64_t rows, int add,
-                   int num_threads) {
-    const Product a = {m, x, out, rows, x_stride, add};
+int panel_product(const Matrix *m, const float *x, int64_t x_stride, float *out, int64_t rows, int add,
+                  int num_threads) {
     const int64_t num_pairs = (m->outputs / PANEL + 1) / 2, spans = (rows + SPAN - 1) / SPAN;
     const DoItem do_item[] = {do_float32, do_bfloat16, do_float16, do_int8}; /* in the order of Format */
+    Product a = {m, x, out, rows, x_stride, add, NULL, NULL};
     if (rows * m->in * m->outputs < WORTH_SHARING) num_threads = 1;
+    if (m->format == INT8) {
+        const int64_t steps = rows * num_blocks(m);
+        a.steps = malloc((size_t)(steps * 4 + rows * m->in * 2));
+        if (!a.steps) return NO_MEMORY;
+        a.codes = (int16_t *)(a.steps + steps);
+        share_out(rows, rows * m->in < WORTH_SHARING ? 1 : num_threads, do_round, &a);
+    }
     share_out(num_pairs * spans, num_threads, do_item[m->format], &a);
+    free(a.steps);
+    return DONE;
 }

@@ -16,28 +16,38 @@ _FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.int8: K
 
 
 def fits_panels(weight: Tensor) -> bool:
-    """Whether ``weight: [out, in]`` can be packed, and a product with it computed, on this machine."""
+    """Whether ``weight: [out, in]`` can be packed here, in 8 bits as well, and multiplied with."""
+    outputs, inputs = weight.shape
     return (
         weight.device.type == "cpu"
         and weight.dtype in _FORMATS
-        and weight.shape[0] % PANEL == 0
+        and outputs % PANEL == 0
+        and inputs % 2 == 0
         and native_library() is not None
     )
 
 
 def pack(weight: Tensor) -> Tensor:
-    """``weight: [out, in]`` -> ``[out / PANEL, in, PANEL]``."""
-    return weight.unflatten(0, (-1, PANEL)).transpose(1, 2).contiguous()
+    """``weight: [out, in]`` -> ``[out / PANEL, in, PANEL]``; int8, whose numbers are multiplied in pairs
+    (``linear_int8.h``) -> ``[out / PANEL, in / 2, PANEL, 2]``."""
+    panels = weight.unflatten(0, (-1, PANEL))
+    if weight.dtype == torch.int8:
+        panels = panels.unflatten(2, (-1, 2))
+    return panels.transpose(1, 2).contiguous()
 
 
 def unpack(panels: Tensor) -> Tensor:
     """What ``pack`` was given."""
-    return panels.transpose(1, 2).flatten(0, 1)
+    return panels.transpose(1, 2).flatten(0, 1).flatten(1)
 
 
 def rows_of(panels: Tensor, ids: Tensor) -> Tensor:
     """Rows ``ids: [n]`` of the packed matrix -> ``[n, in]``."""
-    return panels[ids // PANEL, :, ids % PANEL]
+    return panels[ids // PANEL, :, ids % PANEL].flatten(1)
+
+
+def in_features(panels: Tensor) -> int:
+    return panels[0].numel() // PANEL
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,18 +63,18 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 def panel_linear(x: Tensor, panels: Tensor, scales: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
     """``x: [T, in]`` times the transposed matrix, times ``scales: [out]``, plus ``bias: [out]`` -> ``[T, out]``.
 
-    Computed in float32, and returned in the type of ``x``. A row's result does not depend on the other rows.
+    Computed in float32, and returned in the type of ``x``. A row's result does not depend on the other rows. Beside
+    int8, the numbers of ``x`` are rounded to 16 bits, 64 of them to multiples of one step.
     """
     library = native_library()
-    num_panels, in_features, _ = panels.shape
-    if library is None or x.shape[-1] != in_features or x.dim() != 2 or not panels.is_contiguous():
+    if library is None or x.shape[-1] != in_features(panels) or x.dim() != 2 or not panels.is_contiguous():
         raise ValueError(
             f"x of shape {tuple(x.shape)} does not fit panels of shape {tuple(panels.shape)}, or there is no compiler"
         )
     numbers = x.float() if x.stride(1) == 1 else x.float().contiguous()
     scales, bias = (None if one is None else one.float() for one in (scales, bias))
-    out = torch.empty(x.shape[0], num_panels * PANEL)
-    library.panel_product(
+    out = torch.empty(x.shape[0], len(panels) * PANEL)
+    fault = library.panel_product(
         ctypes.byref(as_matrix(panels, scales, bias)),
         numbers.data_ptr(),
         numbers.stride(0),
@@ -73,6 +83,8 @@ def panel_linear(x: Tensor, panels: Tensor, scales: Tensor | None = None, bias: 
         False,
         torch.get_num_threads(),
     )
+    if fault:
+        raise MemoryError(f"no memory to round {x.shape[0]} rows of {x.shape[1]} numbers to 16 bits")
     return out.to(x.dtype)
 
 
@@ -83,6 +95,6 @@ def as_matrix(panels: Tensor, scales: Tensor | None, bias: Tensor | None) -> Mat
         None if scales is None else scales.data_ptr(),
         None if bias is None else bias.data_ptr(),
         _FORMATS[panels.dtype],
-        panels.shape[1],
-        panels.shape[0] * PANEL,
+        in_features(panels),
+        len(panels) * PANEL,
     )

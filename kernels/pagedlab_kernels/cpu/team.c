@@ -6,8 +6,9 @@
  * is waited for: with one other busy process on the machine, steps became ten times as long.
  *
  * So threads wait in three stages: they look for work, for a moment; then they look and let others run in between
- * (sched_yield); then they sleep. And nobody is waited for who has not begun: items are taken one by one, and a thread
- * that comes too late finds none left. A machine that is busy elsewhere costs the help, not more.
+ * (sched_yield); then they sleep. And nobody is waited for who has not begun: each has a share of items that lie side
+ * by side, as their memory does, takes them one by one, and then takes what is left of others' shares. A thread that
+ * comes too late finds nothing left. A machine that is busy elsewhere costs the help, not more.
  *
  *   caller   open ── item ── item ── item ── close ── wait until nobody is inside ── return
  *   helper        come in ── item ── item ── leave
@@ -31,7 +32,10 @@ static struct {
     int num_threads;
 } job; /* written while it is closed and nobody is inside; read inside */
 
-static atomic_llong next_item;
+static struct {
+    _Alignas(64) atomic_llong next; /* a line of the cache for each, or one would wait for the other to write its own */
+    int64_t end;
+} share[MOST];
 static atomic_uint opened;  /* jobs so far; wakes those who look for work */
 static atomic_int is_open, inside, asleep;
 static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER, bed = PTHREAD_MUTEX_INITIALIZER;
@@ -50,11 +54,15 @@ static int64_t nanoseconds(void) {
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
+/* First of the own share, then of the others'. */
 static void take_items(int thread) {
-    for (;;) {
-        const int64_t item = atomic_fetch_add(&next_item, 1);
-        if (item >= job.num_items) return;
-        job.do_item(job.work, item, thread);
+    for (int i = 0; i < job.num_threads; i++) {
+        const int whose = (thread + i) % job.num_threads;
+        for (;;) {
+            const int64_t item = atomic_fetch_add(&share[whose].next, 1);
+            if (item >= share[whose].end) break;
+            job.do_item(job.work, item, thread);
+        }
     }
 }
 
@@ -122,7 +130,10 @@ void share_out(int64_t num_items, int num_threads, DoItem do_item, const void *w
     job.work = work;
     job.num_items = num_items;
     job.num_threads = num_threads;
-    atomic_store(&next_item, 0);
+    for (int i = 0; i < num_threads; i++) {
+        atomic_store(&share[i].next, num_items * i / num_threads);
+        share[i].end = num_items * (i + 1) / num_threads;
+    }
     atomic_store(&is_open, 1);
     atomic_fetch_add(&opened, 1);
     if (atomic_load(&asleep)) {
