@@ -26,7 +26,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.empty(size), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() == 2 and rows.runs_natively(x, self.weight):
+        if rows.runs_natively(x, self.weight):
             return rows.rms_norm(x, self.weight, self.eps)
         return F.rms_norm(x, self.shape, self.weight, self.eps)
 
@@ -35,7 +35,7 @@ class UnitOffsetRMSNorm(RMSNorm):
     """Gemma's: the weight is what the factor has more than one."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() == 2 and rows.runs_natively(x, self.weight):
+        if rows.runs_natively(x, self.weight):
             return rows.rms_norm(x, self.weight, self.eps, offset=1.0)
         return F.rms_norm(x.float(), self.shape, 1.0 + self.weight.float(), self.eps).to(x.dtype)
 

@@ -225,7 +225,7 @@ def rotate_and_write(
     q: Tensor, k: Tensor, v: Tensor, angles: Angles, kv: LayerKV, slots: Tensor, write: WriteFn
 ) -> Tensor:
     """Keys are rotated before they are stored: a page needs no positions of its own. Returns the rotated queries."""
-    if write is write_kv and isinstance(kv, Tensor) and rows.runs_natively(q, k, v, kv, *angles):
+    if write is write_kv and rows.runs_natively(q, k, v, *angles) and kv.is_contiguous():
         return rows.rotate_and_write(q, k, v, *angles, kv, slots)
     write(rotate(k, angles), v, kv, slots)
     return rotate(q, angles)

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from pagedlab_kernels.batch import AttentionFn
 from pagedlab_kernels.cpu.attention import cpu_attention
-from pagedlab_kernels.cpu.decoder import LayerTensors, NativeDecoder
+from pagedlab_kernels.cpu.decoder import LayerTensors, NativeDecoder, Norms
 from pagedlab_kernels.cpu.rows import runs_natively
 from pagedlab_kernels.kv_format import LayerKV
 
@@ -30,7 +28,7 @@ class NativePath:
         self._decoder: NativeDecoder | None = None
 
     def decoder(self, kv: Sequence[LayerKV], attention: AttentionFn) -> NativeDecoder | None:
-        """None where it cannot be: another attention, quantised pages, weights that are not packed, other layers."""
+        """None where it cannot be: another attention, weights that are not packed, experts."""
         if attention is not cpu_attention:
             return None
         weights = [parameters["weight"] for parameters in self._parameters]
@@ -43,7 +41,7 @@ class NativePath:
 
 def native_decoder(model: LlamaModel, kv: Sequence[LayerKV]) -> NativeDecoder | None:
     config = model.config
-    if config.num_experts or config.qk_norm or config.sandwich_norms:
+    if config.num_experts:
         return None
     layers = []
     modules: Any = model.layers
@@ -51,13 +49,14 @@ def native_decoder(model: LlamaModel, kv: Sequence[LayerKV]) -> NativeDecoder | 
         attention, mlp = layer.self_attn, layer.mlp
         matrices = [attention.qkv.panels(), attention.o_proj.panels(), mlp.gate_and_up.panels(), mlp.down_proj.panels()]
         qkv, output, gate_and_up, down = matrices
-        norms = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
-        if qkv is None or output is None or gate_and_up is None or down is None or not isinstance(layer_kv, Tensor):
+        if qkv is None or output is None or gate_and_up is None or down is None:
             return None
-        if not runs_natively(layer_kv, *norms) or not layer_kv.is_contiguous():
+        norms = _norms(layer, sandwich=config.sandwich_norms)
+        there = [norm for norm in norms if norm is not None]
+        if not runs_natively(*there) or layer_kv.device.type != "cpu" or not layer_kv.is_contiguous():
             return None
         local = window is not None and config.local_rope is not None
-        layers.append(LayerTensors(qkv, output, gate_and_up, down, *norms, layer_kv, window, local))
+        layers.append(LayerTensors(qkv, output, gate_and_up, down, norms, layer_kv, window, local))
     return NativeDecoder(
         layers,
         num_heads=config.num_heads,
@@ -66,3 +65,12 @@ def native_decoder(model: LlamaModel, kv: Sequence[LayerKV]) -> NativeDecoder | 
         norm_offset=1.0 if config.unit_offset_norms else 0.0,
         scale=config.attention_scale or config.head_dim**-0.5,
     )
+
+
+def _norms(layer: Any, *, sandwich: bool) -> Norms:
+    attention = layer.self_attn
+    heads = [None if norm is None else norm.weight for norm in (attention.q_norm, attention.k_norm)]
+    before, after = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
+    if not sandwich:
+        return Norms(before, after, None, None, *heads)
+    return Norms(before, layer.pre_feedforward_layernorm.weight, after, layer.post_feedforward_layernorm.weight, *heads)

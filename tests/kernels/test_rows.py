@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pagedlab.errors import InvalidQuantity
 from pagedlab_kernels.cpu import rows
 from pagedlab_kernels.cpu.native import why_not_native
-from pagedlab_kernels.kv_format import write_kv
+from pagedlab_kernels.kv_format import KV_DTYPES, as_layer, gather_pages, kv_parts, write_kv
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="there is no C compiler")
 
@@ -45,6 +45,38 @@ def test_queries_are_rotated_and_keys_and_values_reach_their_slots_and_no_other(
     rotated = rows.rotate_and_write(q, k, v, cos, sin, kv, slots)
     torch.testing.assert_close(rotated, turned(q), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(kv, expected, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize("kv_dtype", KV_DTYPES)
+@pytest.mark.parametrize("head_dim", [2, 10, 64])
+def test_every_format_is_written_bit_for_bit_as_torch_writes_it(kv_dtype: str, head_dim: int) -> None:
+    x = torch.randn(400, 3, head_dim) * torch.randn(400, 3, 1).mul(6).exp()  # from very small to very large
+    x[0], x[1, 0], x[2, 0] = 0, x[1, 0, 0].item(), -x[2, 0].abs()
+    x[3:6] = torch.linspace(-1, 1, 9 * head_dim).view(3, 3, head_dim).mul(6e-8)  # no leading 1 in float16
+    x[6:9] = torch.linspace(-65600, 65600, 9 * head_dim).view(3, 3, head_dim)  # beyond float16
+    x[9:12] = torch.arange(9 * head_dim).view(3, 3, head_dim) + 2048.0  # halfway between two float16 numbers
+    k, v = x, x.flip(0)
+    kv, expected = (
+        [torch.zeros(2, 50, 3, 8, *shape, dtype=dtype) for shape, dtype in kv_parts(kv_dtype, head_dim)]
+        for _ in range(2)
+    )
+    slots, still = torch.arange(400).flip(0), torch.zeros(400, 1, head_dim // 2)
+    write_kv(k, v, as_layer(kv_dtype, expected), slots)
+    rows.rotate_and_write(torch.zeros(400, 1, head_dim), k, v, still.cos(), still, as_layer(kv_dtype, kv), slots)
+    for part, other in zip(kv, expected, strict=True):
+        assert torch.equal(part, other)
+
+
+@pytest.mark.parametrize("kv_dtype", KV_DTYPES)
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
+def test_a_vector_that_holds_no_number_is_not_read_back_as_numbers(kv_dtype: str, wrong: float) -> None:
+    k = torch.ones(1, 2, 8)
+    k[0, 1, 5] = wrong
+    layer = as_layer(kv_dtype, [torch.zeros(2, 1, 2, 4, *shape, dtype=dtype) for shape, dtype in kv_parts(kv_dtype, 8)])
+    still = torch.zeros(1, 1, 4)
+    rows.rotate_and_write(torch.zeros(1, 1, 8), k, k, still.cos(), still, layer, torch.tensor([2]))
+    kept = gather_pages(layer, torch.tensor([0]))[:, :, 0, 2]
+    assert not kept[:, 1, 5].isfinite().any() and torch.equal(kept[:, 0], torch.ones(2, 8))
 
 
 @pytest.mark.parametrize("slot", [-1, 12])

@@ -11,12 +11,11 @@ from torch import Tensor
 from pagedlab.errors import InvalidQuantity
 from pagedlab_kernels.batch import PagedBatch
 from pagedlab_kernels.cpu.native import Attention, native_library
-from pagedlab_kernels.kv_format import KV_DTYPES, PLAIN, LayerKV, QuantizedKV
+from pagedlab_kernels.cpu.store import as_store
+from pagedlab_kernels.kv_format import LayerKV, QuantizedKV
 from pagedlab_kernels.reference import gather_attention
 
 _this_thread = threading.local()
-#: The C enum of the same name.
-_FORMATS = {PLAIN.get(name, name): number for number, name in enumerate(KV_DTYPES)}
 
 
 def cpu_attention(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *, window: int | None = None) -> Tensor:
@@ -38,17 +37,11 @@ def cpu_attention(q: Tensor, kv: LayerKV, batch: PagedBatch, scale: float, *, wi
     out = torch.empty_like(queries, memory_format=torch.contiguous_format)
     tables = batch.page_tables if batch.page_tables.stride(1) == 1 else batch.page_tables.contiguous()
     query_start, context_lens = batch.query_start.contiguous(), batch.context_lens.contiguous()
-    kv_dtype, parts = (kv.kv_dtype, kv.parts) if isinstance(kv, QuantizedKV) else (kv.dtype, (kv,))
-    numbers, scales, zeros = [part.data_ptr() for part in parts] + [None] * (3 - len(parts))
     num_tokens, num_heads, head_dim = q.shape
     task = Attention(  # by position, in the order of its fields: names cost as much as a short context
         queries.data_ptr(),
         out.data_ptr(),
-        numbers,
-        scales,
-        zeros,
-        parts[0].shape[-1] * parts[0].itemsize,
-        _FORMATS[kv_dtype],
+        as_store(kv),
         tables.data_ptr(),
         query_start.data_ptr(),
         context_lens.data_ptr(),

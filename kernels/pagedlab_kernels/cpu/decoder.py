@@ -1,4 +1,4 @@
-"""A whole decoder in one call (``decoder.c``), for models whose layers are plain and whose tensors are float32."""
+"""A whole decoder in one call (``decoder.c``), for models without experts, whose tensors are float32."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pagedlab_kernels.cpu.attention import in_words
 from pagedlab_kernels.cpu.linear import as_matrix, in_features
 from pagedlab_kernels.cpu.native import Decoder, Layer, Step, native_library
 from pagedlab_kernels.cpu.rows import bad_slots
+from pagedlab_kernels.cpu.store import as_store
+from pagedlab_kernels.kv_format import LayerKV
 
 
 class Panels(NamedTuple):
@@ -25,15 +27,25 @@ class Panels(NamedTuple):
     bias: Tensor | None
 
 
+class Norms(NamedTuple):
+    """Weights, float32; None where there is no such norm."""
+
+    attention_input: Tensor  #: [hidden], of what attention reads
+    mlp_input: Tensor  #: [hidden], of what the feed-forward reads
+    attention_output: Tensor | None  #: [hidden], of what they return
+    mlp_output: Tensor | None
+    q: Tensor | None  #: [D], of heads
+    k: Tensor | None
+
+
 @dataclass(frozen=True)
 class LayerTensors:
     qkv: Panels
     output: Panels
     gate_and_up: Panels
     down: Panels
-    input_norm: Tensor  #: [hidden] float32
-    post_norm: Tensor
-    kv: Tensor  #: [2, N, Hkv, P, D] float32
+    norms: Norms
+    kv: LayerKV  #: [2, N, Hkv, P, D]
     window: int | None
     local: bool  #: whether positions are turned by the local angles
 
@@ -51,7 +63,7 @@ class NativeDecoder:
         norm_offset: float,
         scale: float,
     ) -> None:
-        self._weights = [(x.qkv, x.output, x.gate_and_up, x.down, x.input_norm, x.post_norm) for x in layers]
+        self._weights = [(x.qkv, x.output, x.gate_and_up, x.down, x.norms) for x in layers]
         first = layers[0]
         _, self.num_pages, num_kv_heads, self.page_size, head_dim = first.kv.shape
         self.hidden, self.width = in_features(first.qkv.weight), in_features(first.down.weight)
@@ -61,7 +73,7 @@ class NativeDecoder:
         matrices = [[as_matrix(*one) for one in (x.qkv, x.output, x.gate_and_up, x.down)] for x in layers]
         self._layers = (Layer * len(layers))(
             *(
-                Layer(*four, x.input_norm.data_ptr(), x.post_norm.data_ptr(), x.kv.data_ptr(), x.window or 0, x.local)
+                Layer(*four, *map(_address, x.norms), as_store(x.kv), x.window or 0, x.local)
                 for four, x in zip(matrices, layers, strict=True)
             )
         )
@@ -108,3 +120,7 @@ class NativeDecoder:
         if fault:
             raise in_words(fault, batch, self.num_pages)
         return out
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()

@@ -1,6 +1,6 @@
 /* What the C files of this folder have in common: their arguments and each other's functions. */
 #include "team.h"
-#include "widen.h"
+#include "narrow.h"
 
 /* W [outputs, in] in panels (linear.c). */
 typedef struct {
@@ -13,6 +13,7 @@ typedef struct {
 int panel_product(const Matrix *m, const float *x, int64_t x_stride, float *out, int64_t rows, int add,
                   int num_threads);
 
+/* out = x / sqrt(mean(x^2) + eps) * (weight + offset); out may be x. */
 void rms_norm(const float *x, int64_t x_stride, const float *weight, float offset, float eps, float *out, int64_t rows,
               int64_t dim, int num_threads);
 
@@ -20,8 +21,11 @@ typedef struct {
     const float *q, *k, *v;         /* of a token [H, D], [Hkv, D], [Hkv, D]; the next one's a stride further */
     const float *cosine, *sine;     /* [T, D / 2] */
     const int64_t *slots;           /* [T]: page * P + offset */
-    float *rotated, *kv;            /* [T, H, D]; [2, N, Hkv, P, D] */
+    float *rotated;                 /* [T, H, D] */
+    Store kv;                       /* [2, N, Hkv, P, D] */
     int64_t q_stride, k_stride, v_stride, num_tokens, num_heads, num_kv_heads, head_dim, page_size, num_pages;
+    const float *q_norm, *k_norm;   /* [D], of heads before they are rotated; NULL: none */
+    float norm_offset, eps;
 } Placing;
 
 int rotate_and_write(const Placing *a, int num_threads);

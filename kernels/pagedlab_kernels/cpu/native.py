@@ -25,12 +25,21 @@ _FLAGS = ("-O3", "-march=native", "-pthread", "-std=gnu11", "-fPIC", "-shared")
 _P, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 
 
-class Attention(ctypes.Structure):
+class Store(ctypes.Structure):
     """The C struct of the same name: pointers into tensors, and their sizes."""
 
     _fields_ = (
-        *((name, _P) for name in ("q", "out", "numbers", "scales", "zeros")),
+        *((name, _P) for name in ("numbers", "scales", "zeros")),
         *((name, _I) for name in ("stride", "format")),
+    )
+
+
+class Attention(ctypes.Structure):
+    """The C struct of the same name."""
+
+    _fields_ = (
+        *((name, _P) for name in ("q", "out")),
+        ("kv", Store),
         *((name, _P) for name in ("tables", "query_start", "context_lens")),
         *((name, _I) for name in ("table_stride", "max_pages", "num_tokens", "num_sequences")),
         *((name, _I) for name in ("num_heads", "num_kv_heads", "head_dim", "page_size", "num_pages")),
@@ -43,9 +52,12 @@ class Placing(ctypes.Structure):
     """The C struct of the same name."""
 
     _fields_ = (
-        *((name, _P) for name in ("q", "k", "v", "cosine", "sine", "slots", "rotated", "kv")),
+        *((name, _P) for name in ("q", "k", "v", "cosine", "sine", "slots", "rotated")),
+        ("kv", Store),
         *((name, _I) for name in ("q_stride", "k_stride", "v_stride", "num_tokens", "num_heads", "num_kv_heads")),
         *((name, _I) for name in ("head_dim", "page_size", "num_pages")),
+        *((name, _P) for name in ("q_norm", "k_norm")),
+        *((name, _F) for name in ("norm_offset", "eps")),
     )
 
 
@@ -63,7 +75,11 @@ class Layer(ctypes.Structure):
 
     _fields_ = (
         *((name, Matrix) for name in ("qkv", "output", "gate_and_up", "down")),
-        *((name, _P) for name in ("input_norm", "post_norm", "kv")),
+        *(
+            (name, _P)
+            for name in ("input_norm", "mlp_input_norm", "output_norm", "mlp_output_norm", "q_norm", "k_norm")
+        ),
+        ("kv", Store),
         *((name, _I) for name in ("window", "local")),
     )
 

@@ -4,10 +4,8 @@
  * calls for it, each of which costs more than its numbers when there are few rows. Here it is one call for each, and a
  * number that has been read is done with before the next one is read.
  *
- * Results go where they are needed: keys and values into the slots of their pages.
+ * Results go where they are needed: keys and values into the slots of their pages, in the format that is kept there.
  */
-
-#include <string.h>
 
 #include "kernels.h"
 
@@ -17,7 +15,18 @@ INLINE int64_t num_items(int64_t rows) { return (rows + ROWS - 1) / ROWS; }
 INLINE int64_t first_row(int64_t item) { return item * ROWS; }
 INLINE int64_t last_row(int64_t item, int64_t rows) { return item * ROWS + ROWS < rows ? item * ROWS + ROWS : rows; }
 
-/* out = x / sqrt(mean(x^2) + eps) * (weight + offset), for rows of `dim` numbers. */
+/* A vector over the root of its mean square. */
+INLINE void normalise(const float *in, const float *weight, float offset, float eps, int64_t dim, float *out) {
+    vec squares = splat(0);
+    int64_t d = 0;
+    for (; d + LANES <= dim; d += LANES) squares += load(in + d) * load(in + d);
+    float sum = total(squares);
+    for (; d < dim; d++) sum += in[d] * in[d];
+    const float factor = 1 / sqrtf(sum / (float)dim + eps);
+    for (d = 0; d + LANES <= dim; d += LANES) store(out + d, load(in + d) * factor * (load(weight + d) + offset));
+    for (; d < dim; d++) out[d] = in[d] * factor * (weight[d] + offset);
+}
+
 typedef struct {
     const float *x, *weight;
     float *out, offset, eps;
@@ -27,19 +36,8 @@ typedef struct {
 static void do_norm(const void *work, int64_t item, int thread) {
     (void)thread;
     const Norm *a = work;
-    for (int64_t row = first_row(item); row < last_row(item, a->rows); row++) {
-        const float *in = a->x + row * a->x_stride;
-        float *out = a->out + row * a->dim;
-        vec squares = splat(0);
-        int64_t d = 0;
-        for (; d + LANES <= a->dim; d += LANES) squares += load(in + d) * load(in + d);
-        float sum = total(squares);
-        for (; d < a->dim; d++) sum += in[d] * in[d];
-        const float factor = 1 / sqrtf(sum / (float)a->dim + a->eps);
-        for (d = 0; d + LANES <= a->dim; d += LANES)
-            store(out + d, load(in + d) * factor * (load(a->weight + d) + a->offset));
-        for (; d < a->dim; d++) out[d] = in[d] * factor * (a->weight[d] + a->offset);
-    }
+    for (int64_t row = first_row(item); row < last_row(item, a->rows); row++)
+        normalise(a->x + row * a->x_stride, a->weight, a->offset, a->eps, a->dim, a->out + row * a->dim);
 }
 
 void rms_norm(const float *x, int64_t x_stride, const float *weight, float offset, float eps, float *out, int64_t rows,
@@ -66,21 +64,28 @@ INLINE void rotate(const float *x, const float *cosine, const float *sine, int64
 static void do_rotate_and_write(const void *work, int64_t item, int thread) {
     (void)thread;
     const Placing *a = work;
-    const int64_t dim = a->head_dim, half = dim / 2, size = a->num_pages * a->num_kv_heads * a->page_size * dim;
+    const int64_t dim = a->head_dim, half = dim / 2, keys = a->num_pages * a->num_kv_heads * a->page_size;
+    float normed[dim], turned[dim];
     for (int64_t t = first_row(item); t < last_row(item, a->num_tokens); t++) {
         const float *c = a->cosine + t * half, *s = a->sine + t * half;
-        for (int64_t h = 0; h < a->num_heads; h++)
-            rotate(a->q + t * a->q_stride + h * dim, c, s, half, a->rotated + (t * a->num_heads + h) * dim);
+        for (int64_t h = 0; h < a->num_heads; h++) {
+            const float *q = a->q + t * a->q_stride + h * dim;
+            if (a->q_norm) normalise(q, a->q_norm, a->norm_offset, a->eps, dim, normed), q = normed;
+            rotate(q, c, s, half, a->rotated + (t * a->num_heads + h) * dim);
+        }
         const int64_t page = a->slots[t] / a->page_size, offset = a->slots[t] % a->page_size;
         for (int64_t h = 0; h < a->num_kv_heads; h++) {
-            float *key = a->kv + ((page * a->num_kv_heads + h) * a->page_size + offset) * dim;
-            rotate(a->k + t * a->k_stride + h * dim, c, s, half, key);
-            memcpy(key + size, a->v + t * a->v_stride + h * dim, sizeof(float) * (size_t)dim);
+            const float *k = a->k + t * a->k_stride + h * dim;
+            const int64_t key = (page * a->num_kv_heads + h) * a->page_size + offset;
+            if (a->k_norm) normalise(k, a->k_norm, a->norm_offset, a->eps, dim, normed), k = normed;
+            rotate(k, c, s, half, turned);
+            narrow(&a->kv, key, (int)dim, turned);
+            narrow(&a->kv, keys + key, (int)dim, a->v + t * a->v_stride + h * dim);
         }
     }
 }
 
-/* Queries are rotated; keys are rotated, and go with their values into their slots. Returns 1, and does nothing, if a
+/* Queries are normalised and rotated; so are keys, and go with their values into their slots. Returns 1, and does nothing, if a
  * slot is not in the pool. */
 int rotate_and_write(const Placing *a, int num_threads) {
     for (int64_t t = 0; t < a->num_tokens; t++)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from pagedlab.errors import InvalidQuantity
 from pagedlab_kernels.cpu.native import Placing, native_library
+from pagedlab_kernels.cpu.store import as_store
+from pagedlab_kernels.kv_format import LayerKV
 
 
 def runs_natively(*tensors: Tensor) -> bool:
@@ -20,22 +22,32 @@ def runs_natively(*tensors: Tensor) -> bool:
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float, *, offset: float = 0.0) -> Tensor:
-    """``x: [T, D]`` over the root of its mean square, times ``weight + offset`` -> ``[T, D]``."""
+    """``x: [..., D]`` over the root of its mean square, times ``weight + offset`` -> ``[..., D]``."""
+    rows = x.reshape(-1, x.shape[-1])
     out = torch.empty(x.shape)
     _library().rms_norm(
-        x.data_ptr(), x.stride(0), weight.data_ptr(), offset, eps, out.data_ptr(), *x.shape, torch.get_num_threads()
+        rows.data_ptr(),
+        rows.stride(0),
+        weight.data_ptr(),
+        offset,
+        eps,
+        out.data_ptr(),
+        *rows.shape,
+        torch.get_num_threads(),
     )
     return out
 
 
-def rotate_and_write(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, kv: Tensor, slots: Tensor) -> Tensor:
+def rotate_and_write(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, kv: LayerKV, slots: Tensor) -> Tensor:
     """Rotate ``q: [T, H, D]`` (returned) and ``k: [T, Hkv, D]``; put ``k`` and ``v`` into ``slots: [T]`` of ``kv``.
 
-    ``cos`` and ``sin``: ``[T, 1, D / 2]``. Raises InvalidQuantity, and writes nothing, if a slot is not in the pool.
+    ``cos`` and ``sin``: ``[T, 1, D / 2]``; ``kv``: contiguous, in any format. Raises InvalidQuantity, and writes
+    nothing, if a slot is not in the pool.
     """
     rotated = torch.empty(q.shape)
     task = Placing(
-        *(one.data_ptr() for one in (q, k, v, cos, sin, slots, rotated, kv)),
+        *(one.data_ptr() for one in (q, k, v, cos, sin, slots, rotated)),
+        as_store(kv),
         *(one.stride(0) for one in (q, k, v)),
         *q.shape[:2],
         *kv.shape[2:5:2],
