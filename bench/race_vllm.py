@@ -52,7 +52,8 @@ def load(setup: Setup) -> tuple[Generate, str]:
         done = llm.generate(asked, params, use_tqdm=False)
         return [list(one.outputs[0].token_ids) for one in done], [one.metrics.first_token_ts for one in done]
 
-    return generate, f"float32, eager, prefix caching, preloaded: {os.environ['LD_PRELOAD'] or 'nothing'}"
+    preloaded = ", ".join(Path(one).name for one in os.environ["LD_PRELOAD"].split(":") if one) or "nothing"
+    return generate, f"float32, eager, prefix caching, preloaded: {preloaded}"
 
 
 if __name__ == "__main__":

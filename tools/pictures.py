@@ -6,11 +6,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench import race_picture
+from bench.race_report import Report
 from pagedlab.demo import NUM_PAGES, load, serve
+from pagedlab.view.figures import svg
 from pagedlab.view.frames import count, frame_at
 from pagedlab.view.svg import page_map_svg
 
-IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES, RESULTS = ROOT / "docs" / "images", ROOT / "bench" / "results"
 
 
 def main() -> None:
@@ -24,6 +28,15 @@ def main() -> None:
     select = max((key for key, view in views.items() if view.pages), key=lambda key: views[key].hit)
     IMAGES.mkdir(parents=True, exist_ok=True)
     print(page_map_svg(llm.trace, step=step, select=select, title="pagedlab demo").save(IMAGES / "page_map.svg"))
+    print(draw_race())
+
+
+def draw_race(folder: Path = IMAGES) -> Path:
+    """What the last race that was kept has measured."""
+    report = Report.load(RESULTS / "race.json")
+    path = folder / "race.svg"
+    path.write_text(svg(race_picture.draw(report), race_picture.alt(report)), encoding="utf-8")
+    return path
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from torch import Tensor
 from pagedlab.errors import InvalidConfig, InvalidQuantity
 from pagedlab.memory.copies import PageCopy
 from pagedlab.models.config import ModelConfig
+from pagedlab_kernels.cpu.huge_pages import prefer_huge_pages
 from pagedlab_kernels.kv_format import LayerKV, WriteFn, as_layer, kv_parts, write_kv
 
 
@@ -60,6 +61,8 @@ class KVCache:
             torch.empty(config.num_layers, 2, num_pages, *vectors, *shape, dtype=dtype, device=device)
             for shape, dtype in parts
         ]
+        for part in self._device_parts:
+            prefer_huge_pages(part)
         self._host_parts = [
             torch.empty(
                 num_host_pages, config.num_layers, 2, *vectors, *shape, dtype=dtype, pin_memory=device.type == "cuda"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pagedlab_kernels.cpu import linear as panels
 from pagedlab_kernels.cpu.decoder import Panels
+from pagedlab_kernels.cpu.huge_pages import Region
 
 if TYPE_CHECKING:
     from pagedlab.models.lora import LoraBatch
@@ -55,6 +56,10 @@ class Linear(nn.Module):
         if self.scales is None and panels.fits_panels(matrix):
             codes, self.scales = panels.quantize_rows(matrix)
             self.weight = nn.Parameter(panels.pack(codes), requires_grad=False)
+
+    def move(self, copy: Callable[[Tensor], Tensor]) -> None:
+        """The weight to where ``copy`` puts it."""
+        self.weight = nn.Parameter(copy(self.weight), requires_grad=False)
 
     def panels(self) -> Panels | None:
         """For native code; None where it is not packed."""
@@ -102,33 +107,64 @@ class Stack:
     def join(self) -> None:
         """Call it when the parts have their weights, packed or not, where they are to stay."""
         weights: list[Tensor] = [part.weight for part in self.parts]
-        if self._is_joined() or len({(*weight.shape[1:], weight.dtype) for weight in weights}) > 1:
+        if self.joined or len({(*weight.shape[1:], weight.dtype) for weight in weights}) > 1:
             return
-        whole = torch.cat(weights)
-        for part, piece in zip(self.parts, whole.split([len(weight) for weight in weights]), strict=True):
+        self._joined = (
+            torch.cat(weights),
+            _cat(part.scales for part in self.parts),
+            _cat(part.bias for part in self.parts),
+        )
+        self._hand_out_slices()
+
+    def move(self, copy: Callable[[Tensor], Tensor]) -> None:
+        """The whole to where ``copy`` puts it."""
+        assert self._joined is not None
+        weight, scales, bias = self._joined
+        self._joined = copy(weight), scales, bias
+        self._hand_out_slices()
+
+    def _hand_out_slices(self) -> None:
+        assert self._joined is not None
+        pieces = self._joined[0].split([len(part.weight) for part in self.parts])
+        for part, piece in zip(self.parts, pieces, strict=True):
             part.weight = nn.Parameter(piece, requires_grad=False)
         self._slices = tuple(part.weight for part in self.parts)
-        self._joined = whole, _cat(part.scales for part in self.parts), _cat(part.bias for part in self.parts)
 
-    def _is_joined(self) -> bool:
+    @property
+    def joined(self) -> bool:
         """Not if somebody has given a part another weight since."""
         return self._joined is not None and all(map(is_, (part.weight for part in self.parts), self._slices))
 
     def panels(self) -> Panels | None:
         """Of the whole, for native code; None where the parts are not packed and joined."""
-        if self._joined is None or not self._is_joined() or not self.parts[0].packed:
+        if self._joined is None or not self.joined or not self.parts[0].packed:
             return None
         weight, scales, bias = self._joined
         return Panels(weight, scales, _float32(bias))
 
     def __call__(self, x: Tensor, lora: LoraBatch | None = None) -> list[Tensor]:
         """Of each part its product, ``[T, out]``."""
-        if self._joined is None or not self._is_joined():
+        if self._joined is None or not self.joined:
             return [part(x, lora) for part in self.parts]
         products = list(linear(x, *self._joined).split(self._sizes, -1))
         if lora is not None:
             products = [lora.add_to(product, x, part.name) for part, product in zip(self.parts, products, strict=True)]
         return products
+
+
+def settle(owners: Sequence[Linear | Stack]) -> None:
+    """Weights that are packed, one behind the other in memory of their own; once."""
+    packed = [owner for owner in owners if owner.panels() is not None]
+    if len({_weight(owner).untyped_storage().data_ptr() for owner in packed}) > 1:
+        region = Region(_weight(owner).nbytes for owner in packed)
+        for owner in packed:
+            owner.move(region.copy)
+
+
+def _weight(owner: Linear | Stack) -> Tensor:
+    panels = owner.panels()
+    assert panels is not None
+    return panels.weight
 
 
 def _float32(bias: Tensor | None) -> Tensor | None:

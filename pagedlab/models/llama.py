@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pagedlab.errors import InvalidConfig
 from pagedlab.models.config import ModelConfig
 from pagedlab.models.layers import GatedMLP, RMSNorm, UnitOffsetRMSNorm
-from pagedlab.models.linear import Linear, Stack
+from pagedlab.models.linear import Linear, Stack, settle
 from pagedlab.models.moe import MixtureOfExperts
 from pagedlab.models.native import NativePath
 from pagedlab.models.rope import Rope
@@ -66,10 +66,11 @@ class LlamaModel(nn.Module):
         """Lay the weights out for the device that they are on. Call it once they are there; again does no harm."""
         for linear in self.linears():
             linear.pack()
-        for module in self.modules():
-            for part in vars(module).values():
-                if isinstance(part, Stack):
-                    part.join()
+        stacks = [part for module in self.modules() for part in vars(module).values() if isinstance(part, Stack)]
+        for stack in stacks:
+            stack.join()
+        joined = {id(part) for stack in stacks if stack.joined for part in stack.parts}
+        settle([*stacks, *(linear for linear in self.linears() if id(linear) not in joined)])
 
     def to_int8(self) -> None:
         """Keep all matrices in 8 bits. Raises InvalidConfig where nothing can multiply with them."""

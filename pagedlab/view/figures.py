@@ -76,14 +76,16 @@ def bar(label: str, *, page_size: float | None = None, text: str = ",.0f", **kin
     return Bar(label, segments, page_size)
 
 
-def new_figure(width: float = 8.0, height: float = 2.6, columns: int = 1, **kwargs: Any) -> tuple[Figure, Any]:
-    """A figure of ``width`` by ``height`` inches and its axes: one, or an array of ``columns``."""
+def new_figure(
+    width: float = 8.0, height: float = 2.6, columns: int = 1, rows: int = 1, **kwargs: Any
+) -> tuple[Figure, Any]:
+    """A figure of ``width`` by ``height`` inches and its axes: one, or an array of ``columns``, or of ``rows`` too."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(1, columns, **kwargs)
+        return figure, figure.subplots(rows, columns, **kwargs)
 
 
 def draw_bars(axes: Axes, bars: Sequence[Bar], *, unit: str, extent: float | None = None) -> None:

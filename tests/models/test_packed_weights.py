@@ -44,6 +44,22 @@ def test_joined_weights_are_slices_of_one_and_take_no_more_memory() -> None:
     assert len({part.weight.untyped_storage().data_ptr() for part in parts}) == 1
 
 
+@needs_compiler
+@pytest.mark.parametrize("int8", [False, True])
+def test_all_packed_weights_lie_in_one_memory_and_stay_there(int8: bool) -> None:
+    model = load_model("tiny-random").model
+    if int8:
+        model.to_int8()
+    model.prepare()
+    packed = [linear.weight for linear in model.linears() if linear.packed]
+    first, last = min(w.data_ptr() for w in packed), max(w.data_ptr() + w.nbytes for w in packed)
+    assert len({weight.untyped_storage().data_ptr() for weight in packed}) == 1
+    assert last - first < sum(weight.nbytes for weight in packed) + 64 * len(packed)
+    assert all(weight.data_ptr() % 64 == 0 for weight in packed)
+    model.prepare()
+    assert [linear.weight.data_ptr() for linear in model.linears() if linear.packed] == [w.data_ptr() for w in packed]
+
+
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_weight_that_somebody_replaces_is_the_one_that_counts(packed: bool) -> None:
     a, b, x = Linear(8, 16), Linear(8, 32), torch.randn(3, 8)

@@ -50,6 +50,12 @@ def test_a_planted_path_is_found(text: str) -> None:
     assert problems(f"fine\n{text}")
 
 
+def test_no_result_names_a_folder_of_the_machine_it_was_measured_on() -> None:
+    folders = re.compile(r"(?<![\w.:/])/\w[\w.-]*/")
+    results = [path for path in committed_files() if ROOT / "bench" / "results" in path.parents]
+    assert results and {path.name: found for path in results if (found := folders.findall(text_of(path) or ""))} == {}
+
+
 @pytest.mark.parametrize("text", ["https://example.org/home/page", "notebooks/root/x", "/homes"])
 def test_what_only_looks_like_a_path_of_somebodys_is_left_alone(text: str) -> None:
     assert not problems(text)

@@ -239,3 +239,9 @@ def test_the_runners_of_peers_import_no_engine_before_they_are_asked() -> None:
         top = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
         allowed = {"bench.race_protocol", "__future__", *sys.stdlib_module_names}
         assert all(line.split()[1] in allowed or line.split()[1].split(".")[0] in allowed for line in top), module
+
+
+def test_the_picture_in_the_readme_shows_the_race_that_was_kept(tmp_path: Path) -> None:
+    from tools.pictures import IMAGES, draw_race
+
+    assert draw_race(tmp_path).read_text(encoding="utf-8") == (IMAGES / "race.svg").read_text(encoding="utf-8")
