@@ -27,6 +27,7 @@ from torch import Tensor
 
 from pagedlab_kernels.batch import PagedBatch
 from pagedlab_kernels.cpu.attention import cpu_attention, fallback_attention
+from pagedlab_kernels.cpu.huge_pages import prefer_huge_pages
 from pagedlab_kernels.cpu.native import why_not_native
 from pagedlab_kernels.reference import gather_attention
 
@@ -85,6 +86,7 @@ def layer(shape: Shape) -> tuple[Tensor, PagedBatch, Tensor]:
     contiguous = torch.randn(2, shape.batch, shape.heads.kv, shape.context, shape.heads.dim)
     tables = torch.randperm(shape.batch * pages).view(shape.batch, pages)
     kv = torch.empty(2, shape.batch * pages, shape.heads.kv, PAGE_SIZE, shape.heads.dim)
+    prefer_huge_pages(kv)  # as the engine does
     kv[:, tables] = contiguous.unflatten(3, (pages, PAGE_SIZE)).transpose(2, 3)
     tokens = shape.batch * shape.rows
     unused = torch.zeros(tokens, dtype=torch.int64)
