@@ -800,24 +800,25 @@ for row in (r for r in report["rows"] if r["spilled"]):
     print("spills:", row["kernel"], "on", row["target"], "·", row["spilled"], "bytes a thread")
 
 # %% jupyter={"source_hidden": true}
-figure, axes = new_figure(height=3.4)
+figure, axes = new_figure(height=4.2)
 targets = ("sm_80", "sm_90", "sm_100", "gfx942")
 stores = "bf16 over bf16", "fp32 over fp32", "bf16 over int8", "bf16 over int4", "bf16 over fp8"
 names = [f"decode {store}, D {d}, G 4, P 16" for d in (64, 128) for store in stores]
 registers = {(r["target"], r["kernel"]): r["registers"] for r in report["rows"]}
-for target, marker, colour in zip(targets, "os^D", OWNERS):
-    ys = [y for y, name in enumerate(names) if (target, name) in registers]
-    xs = [registers[target, names[y]] for y in ys]
+for n, (target, marker, colour) in enumerate(zip(targets, "os^D", OWNERS)):
+    ys = [y + 0.16 * n - 0.24 for y, name in enumerate(names) if (target, name) in registers]
+    xs = [registers[target, name] for name in names if (target, name) in registers]
     axes.plot(xs, ys, marker, color=colour, markeredgecolor="black", label=target)
 axes.axvline(255, color="#999999", linestyle=":")
-axes.set_yticks(range(len(names)), [name[7:-10] for name in names])
+axes.set_yticks(range(len(names)), [name[7:-11] for name in names])
 axes.set(xlabel="registers of a thread", xlim=(0, 300), ylim=(len(names) - 0.5, -0.5))
-axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+axes.hlines(range(len(names)), 0, 300, color="#EEEEEE", linewidth=14, zorder=0)
+axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
 show(
     figure,
     caption="Registers of the decode kernel by type of queries and pages, head size and target, as compiled (not run). "
     "Dotted: the most that an NVIDIA thread may have.",
-    alt="Dots: registers of ten variants of the decode kernel on four targets, nearly all between 80 and 255.",
+    alt="Dots: registers of ten variants of the decode kernel on four targets, all of them below 255.",
 )
 
 # %% [markdown]
@@ -852,7 +853,7 @@ for name, cost in steps.items():
 # %% jupyter={"source_hidden": true}
 figure, axes = new_figure(height=3.2)
 draw_roofline(axes, h100, steps)
-axes.set_title("Attention on an H100: the data sheet's roof")
+axes.set_title("Attention on an H100: the data sheet's roof", loc="left")
 show(
     figure,
     caption="What attention could reach on an H100 at best, by its data sheet: nothing here was measured. Decode stands on the "
