@@ -167,7 +167,7 @@ print("the reference:", verdict(expected), "· zeros would be", verdict(torch.ze
 # %%
 @triton.jit
 def load_vectors(base_ptr, table_ptr, token, there, D: tl.constexpr, P: tl.constexpr):
-    """Keys (or values) of some tokens of this program's KV head, [tokens, D], wherever their pages are."""
+    """Keys (or values) of some tokens of this program's KV head, [tokens, D]."""
     kv_head, num_kv_heads = tl.program_id(1), tl.num_programs(1)
     page = tl.load(table_ptr + token // P, mask=there, other=0)
     row = (page * num_kv_heads + kv_head) * P + token % P
@@ -177,7 +177,7 @@ def load_vectors(base_ptr, table_ptr, token, there, D: tl.constexpr, P: tl.const
 
 @triton.jit
 def load_group(q_ptr, G: tl.constexpr, D: tl.constexpr):
-    """This program's queries, [16, D]; where they (and results) lie in [B, H, D]; which are there."""
+    """This program's queries, [16, D]; where they lie in [B, H, D]; which are there."""
     sequence, kv_head, num_kv_heads = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
     g = tl.arange(0, 16)
     head = (sequence * num_kv_heads + kv_head) * G + g
@@ -412,9 +412,8 @@ def leave_split(means_ptr, lse_ptr, split, num_splits, state, G: tl.constexpr, D
 
 print("what a split leaves for a query head:", dim, "+ 1 numbers")
 
+
 # %%
-
-
 @triton.jit
 def merge_kernel(means_ptr, lse_ptr, out_ptr, splits, D: tl.constexpr, SPLITS: tl.constexpr):
     """One program a query head: the softmax over splits weighs their means."""
@@ -482,7 +481,7 @@ else:
 
 # %%
 def paged_world(keys_values, page_size, first=0):
-    """``[2, L, Hkv, D]`` on shuffled pages: (kv, table). Poison before token ``first`` and past the end."""
+    """``[2, L, Hkv, D]`` from token ``first`` on, on shuffled pages full of poison: (kv, table)."""
     length, kv_heads, dim = keys_values.shape[1:]
     pages = -(-length // page_size)
     table = torch.randperm(pages + 3, generator=torch.Generator().manual_seed(1))[:pages]
@@ -514,7 +513,7 @@ for window in (None, 20):
 # %% [markdown]
 # ## 8 · Every load on the map
 #
-# Now the trace of it, as a picture: above, who asked for which slots of which pages; keys on the left, values on the right. Two shades are the two splits. Three KV heads are three rows in each page.
+# Now the trace of it, as a picture: who asked for which slots of which pages, keys on the left, values on the right. Two shades are the two splits, and the three rows of a page its KV heads.
 
 # %%
 with trace_kernel(kv=kv16, tables=table16) as trace:
@@ -569,7 +568,7 @@ for kind in ("load", "store"):
     print(f"{kind:>5}:", dict(sorted(trace.bytes_by_tensor(kind).items())))
 
 # %% [markdown]
-# The page table was asked for again by every KV head and every split: in a cache those bytes are free. Here the context is short, so queries and partial results weigh something; at 4,096 tokens they vanish. Next, in what pieces the pages are read.
+# The page table was asked for again by every KV head; those bytes are in a cache by then. Here the context is short, so queries and partial results weigh something; at 4,096 tokens they vanish. Next, in what pieces the pages are read.
 
 # %%
 for size in (1, 16):
@@ -591,26 +590,26 @@ for size in (1, 16):
 
 # %%
 CHILD = """
-import json, re, subprocess, sys, tempfile, triton
+import json, re, subprocess, sys, lesson, triton
 from pathlib import Path
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-import lesson
 
 def build(name, types, constants):
     kernel = getattr(lesson, name)
     kinds = dict.fromkeys(constants, "constexpr")
     signature = {it: kinds.get(it) or types.get(it, "i32") for it in kernel.arg_names}
-    aligned = {(i,): [["tt.divisibility", 16]] for i, it in enumerate(signature.values()) if it[0] == "*"}
+    pointers = [(i,) for i, kind in enumerate(signature.values()) if kind[0] == "*"]
+    aligned = {at: [["tt.divisibility", 16]] for at in pointers}
     fixed = {it: value for it, value in constants.items() if it in kernel.arg_names}
     options = {it: value for it, value in constants.items() if it not in kernel.arg_names}
     source = ASTSource(kernel, signature, fixed, aligned)
     made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
     Path("kernel.cubin").write_bytes(made.asm["cubin"])
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-    said = subprocess.run([tool, "--dump-resource-usage", "kernel.cubin"], capture_output=True, text=True).stdout
+    said = subprocess.check_output([tool, "--dump-resource-usage", "kernel.cubin"], text=True)
     used = {key: int(re.search(key + r":(\\d+)", said)[1]) for key in ("REG", "STACK")}
-    return used | {"shared": made.metadata.shared} | {it: made.asm[it] for it in ("ttir", "ttgir", "ptx")}
+    return used | {it: made.asm[it] for it in ("ttgir", "ptx")} | {"shared": made.metadata.shared}
 
 print(json.dumps([build(*task) for task in json.load(sys.stdin)]))
 """
@@ -631,13 +630,7 @@ def compiled(lesson, *tasks):
 
 
 fixed = decode_constants(3, 64, 16, "plain", widen=False, exact=True, hip=False)
-print(
-    "for SmolLM2 a program's tile has",
-    fixed["TILE"],
-    "tokens, and the group's rows are",
-    end=" ",
-)
-print(f"{fixed['GROUP_PADDED']}; {fixed['num_warps']} warps work on it")
+print({name: fixed[name] for name in ("TILE", "GROUP_PADDED", "num_warps")})
 
 # %%
 types = {"q_ptr": "*bf16", "kv_ptr": "*bf16", "table_ptr": "*i32", "length_ptr": "*i32"}
@@ -649,12 +642,10 @@ for head_dim, size in (64, 16), (64, 1), (36, 16):
     tasks.append((paged_decode_kernel.fn.__name__, types, constants))
 library = f"from {paged_decode_kernel.fn.__module__} import {paged_decode_kernel.fn.__name__}"
 decode, pages_of_one, narrow = compiled(library, *tasks)
-print(
-    f"compiled for an H100: {decode['REG']} registers a thread, {decode['STACK']} bytes spilled"
-)
+print("registers of a thread:", decode["REG"], "· bytes spilled:", decode["STACK"])
 
 # %% [markdown]
-# Three texts, each nearer to the machine. **TTIR** is our kernel, still without threads. **TTGIR** says which thread holds which numbers of a block. **PTX** is NVIDIA's assembly language, one thread's view.
+# Two of the texts on the way are worth reading: **TTGIR** says which thread holds which numbers of a block, and **PTX** is NVIDIA's assembly language, one thread's view.
 #
 # ### TTGIR: who holds what
 # The layout of the tile of keys, as the compiler chose it:
@@ -663,7 +654,7 @@ print(
 copy = next(it for it in decode["ttgir"].splitlines() if "async_copy" in it and "x64x" in it)
 name = re.search(r"ptr<bf16>, (#\w+)>", copy)[1]
 layout = re.search(rf"^{name} = .*$", decode["ttgir"], re.M)[0]
-print(layout)
+print(layout.replace("warpsPer", "\n    warpsPer"))
 _, numbers, rows, threads, *_ = map(int, re.findall(r"\d+", layout.split("=", 1)[1]))
 print(f"a thread takes {numbers} numbers: {2 * numbers} bytes, as many as an instruction can")
 print(f"{threads} threads take a row: {threads * 2 * numbers} bytes, 64 numbers of bfloat16")
@@ -702,9 +693,7 @@ print("bytes a copy:", copy_widths(decode), "(4: an entry of the page table; 16:
 # %%
 tile, shared = 128 * 64 * 2, decode["shared"]
 print(f"a tile of keys: {tile // 1024} KiB; of keys and values: {2 * tile // 1024} KiB")
-print(
-    f"shared memory of a program: {shared / 1024:.0f} KiB, {shared // (2 * tile)} tiles of both"
-)
+print(f"a program has {shared / 1024:.0f} KiB: {shared // (2 * tile)} tiles of both under way")
 by_registers = 65536 // (decode["REG"] * 4 * 32)  # a processor has 65,536; 4 warps of 32
 by_memory = 228 * 1024 // (shared + 1024)  # 228 KiB on an H100; each program pays 1 KiB more
 print(f"programs on one processor: {by_registers} by registers, {by_memory} by shared memory")
@@ -806,13 +795,13 @@ stores = "bf16 over bf16", "fp32 over fp32", "bf16 over int8", "bf16 over int4",
 names = [f"decode {store}, D {d}, G 4, P 16" for d in (64, 128) for store in stores]
 registers = {(r["target"], r["kernel"]): r["registers"] for r in report["rows"]}
 for n, (target, marker, colour) in enumerate(zip(targets, "os^D", OWNERS)):
-    ys = [y + 0.16 * n - 0.24 for y, name in enumerate(names) if (target, name) in registers]
+    ys = [y + 0.12 * n - 0.18 for y, name in enumerate(names) if (target, name) in registers]
     xs = [registers[target, name] for name in names if (target, name) in registers]
     axes.plot(xs, ys, marker, color=colour, markeredgecolor="black", label=target)
 axes.axvline(255, color="#999999", linestyle=":")
 axes.set_yticks(range(len(names)), [name[7:-11] for name in names])
 axes.set(xlabel="registers of a thread", xlim=(0, 300), ylim=(len(names) - 0.5, -0.5))
-axes.hlines(range(len(names)), 0, 300, color="#EEEEEE", linewidth=14, zorder=0)
+axes.hlines(range(len(names)), 0, 300, color="#EEEEEE", linewidth=19, zorder=0)
 axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
 show(
     figure,
@@ -932,7 +921,7 @@ else:
 #
 # <details><summary>The profiler says that tensor cores are used 2 % of the time during decode. Is the kernel bad? (Avoid: "yes, it wastes the chip".)</summary>
 #
-# Look at the bandwidth. At G operations a byte, all of the bandwidth keeps them busy for about G parts in 295. More arithmetic units would only idle more.
+# Look at the bandwidth. At G operations a byte, all of the bandwidth feeds them useful work for G parts in 295. More arithmetic units would only idle more.
 # </details>
 #
 # <details><summary>The compiler reports low occupancy. Should registers be cut until it rises? (Avoid: "more warps always hide more latency".)</summary>
