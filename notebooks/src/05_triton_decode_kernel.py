@@ -9,7 +9,7 @@
 # - find the loads, the matrix products and the registers in what the compiler made of it, without a GPU;
 # - place decode on a GPU's roofline, and say why a faster matrix unit would not help it.
 #
-# **Time:** 75–90 minutes. **Needs:** Linux (Triton has no wheels for anything else), no GPU; [04 · attention over pages](04_attention_over_pages.ipynb) for the online softmax and the merge.
+# **Time:** 75–90 minutes. **Needs:** Linux (elsewhere there is no Triton, and the chapter can be read), no GPU; [04 · attention over pages](04_attention_over_pages.ipynb) for the online softmax and the merge.
 
 # %% [markdown]
 # Triton compiles Python functions for GPUs. It can also *interpret* them: each program runs as ordinary Python, one after the other, on any machine. It decides which when it is imported, so the wish must be there before.
@@ -688,7 +688,7 @@ for landmark, meaning in {
 print("bytes a copy:", copy_widths(decode), "(4: an entry of the page table; 16: 0x10 above)")
 
 # %% [markdown]
-# `cp.async` needs no register and no thread that waits: the next tiles are under way while this one is multiplied. How many? A tile has 128 tokens (interpreted, in float32, it had 64); the rest is division.
+# `cp.async` needs no register for what is on its way, and no thread that waits: the next tiles are under way while this one is multiplied. How many? A tile has 128 tokens (interpreted, in float32, it had 64); the rest is division.
 
 # %%
 tile, shared = 128 * 64 * 2, decode["shared"]
