@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 
 from tools import notebooks as tool
 
@@ -49,6 +53,24 @@ ANSWERS = {
         "free_queue": Answers("[1, 6, 5, 4, 3]", "[1, 3, 4, 5, 6]"),
         "after_forks, after_extend": Answers("[4, 4, 4], [4, 4, 3]", "[4, 4, 4], [4, 4, 4]"),
         "parent_length": Answers("8", "9"),
+    },
+    "04_attention_over_pages": {
+        "grows_or_shrinks": Answers("'shrinks'", "'grows'"),
+        "numbers_remembered": Answers("130", "100_000"),
+        "weight_of_an_empty_part": Answers("0", "1"),
+        "pages_in_the_window": Answers("[3, 4, 5]", "[4, 5]"),
+    },
+}
+
+#: Triton decides when it is imported whether it interprets: these chapters run in a process of their own.
+INTERPRETED = {
+    "05_triton_decode_kernel": {
+        "programs_and_masked": Answers("4, 24", "4, 0"),
+        "still_right": Answers("[0]", "[0, 1]"),
+        "times_as_long": Answers("1.5", "2"),
+        "splits_and_programs": Answers("16, 128", "16, 16"),
+        "bytes_and_loads": Answers("64, 4", "128, 8"),
+        "operations_a_byte": Answers("16", "4"),
     },
 }
 
@@ -96,3 +118,23 @@ def test_exercises_can_be_solved_and_cannot_be_fooled(chapter, smollm2_path):
         text = printed(cell.source, names)
         assert name is None or text.startswith("not ")
     assert met == list(ANSWERS[chapter])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton has wheels for Linux only")
+@pytest.mark.parametrize("chapter", INTERPRETED)
+def test_exercises_of_interpreted_kernels_can_be_solved_and_cannot_be_fooled(chapter):
+    notebook, tries = tool.read_source(tool.NOTEBOOKS / "src" / f"{chapter}.py"), dict[str, list[NotebookNode]]()
+    cells = []
+    for cell in notebook.cells:
+        name = asked(cell.source) if cell.cell_type == "code" else None
+        if name is not None:
+            sources = [answered(cell.source, name, answer) for answer in INTERPRETED[chapter][name]]
+            tries[name] = [new_code_cell(source, metadata={"tags": ["raises-exception"]}) for source in sources]
+        cells += [cell] if name is None else tries[name]
+    notebook.cells = cells
+    NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(tool.NOTEBOOKS)}}).execute()
+    assert list(tries) == list(INTERPRETED[chapter])
+    for name, (right, wrong) in tries.items():
+        assert [output.get("text", "").startswith("right") for output in right.outputs] == [True], name
+        assert [(error.ename, bool(error.evalue)) for error in wrong.outputs] == [("AssertionError", True)], name

@@ -1,12 +1,15 @@
 """Compile the Triton kernels for GPUs that are not here and print what they cost, as JSON. Run as a script, with
-the names of targets or for all: a process that interprets Triton cannot compile it."""
+the names of targets or for all: a process that interprets Triton cannot compile it.
+
+The table that the repository keeps:  python -m tests.kernels.compile_offline --json bench/results/compiled_kernels.json
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +34,15 @@ TARGETS = {
 }
 #: Types of queries, and what pages may be kept in beside them.
 STORES = [("bf16", "bf16"), ("fp32", "fp32"), ("bf16", "int8"), ("bf16", "int4"), ("bf16", "fp8")]
+#: What a row of the table says.
+COLUMNS = {
+    "target": "the GPU that the kernel was compiled for",
+    "kernel": "types of queries and pages, head size D, query heads a KV head G, page size P",
+    "registers": "of a thread, 32 bits each",
+    "spilled": "bytes of a thread's stack, in memory: what found no register",
+    "shared": "bytes of fast memory that the threads of a program share",
+    "instructions": "of the machine, in the whole kernel",
+}
 ALIGNED = [["tt.divisibility", 16]]  #: what Triton finds out about tensors by itself
 
 
@@ -184,13 +196,35 @@ def cuda_object(cubin: bytes, tool: str, *options: str) -> str:
         return subprocess.run([path, *options, file.name], capture_output=True, text=True, check=True).stdout
 
 
-def main() -> None:
-    report = []
-    for name in sys.argv[1:] or TARGETS:
+def costs(targets: list[str]) -> list[dict[str, str | int]]:
+    """A row for each kernel and target, by target and then by name."""
+    triton.knobs.compilation.disable_line_info = True  # a kernel's numbers do not depend on where its lines stand
+    rows: list[dict[str, str | int]] = []
+    for name in sorted(targets):
         target = TARGETS[name]
-        for kernel in kernels(hip=target.backend == "hip"):
-            report.append({"target": name, "kernel": kernel.name} | cost(kernel.compile(target)))
-    print(json.dumps(report))
+        for kernel in sorted(kernels(hip=target.backend == "hip"), key=lambda kernel: kernel.name):
+            rows.append({"target": name, "kernel": kernel.name} | cost(kernel.compile(target)))
+    return rows
+
+
+def table(rows: list[dict[str, str | int]]) -> str:
+    """What is kept, a row a line. Nothing of the machine that compiled is in it: Triton brings its own assemblers, so
+    its version alone decides, and two compilations give the same bytes."""
+    about = {"triton": triton.__version__, "columns": COLUMNS}
+    lines = ",\n".join(f"    {json.dumps(row)}" for row in rows)
+    return f'{json.dumps(about, indent=2)[:-2]},\n  "rows": [\n{lines}\n  ]\n}}\n'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compile the Triton kernels and say what they cost.")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; all when absent")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the table")
+    arguments = parser.parse_args()
+    text = table(costs(arguments.targets or list(TARGETS)))
+    if arguments.json:
+        arguments.json.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
 
 
 if __name__ == "__main__":
