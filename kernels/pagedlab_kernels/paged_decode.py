@@ -37,7 +37,7 @@ from torch import Tensor
 
 from pagedlab_kernels.kv_format import LayerKV
 from pagedlab_kernels.precision import HIP, stored, widens
-from pagedlab_kernels.splits import choose_splits, merge_splits
+from pagedlab_kernels.splits import choose_splits, merge_splits, num_processors
 from pagedlab_kernels.tile import attend_tile
 
 
@@ -213,11 +213,6 @@ def launch_decode(
         **constants,
         CAPPED=softcap is not None,
     )
-
-
-def num_processors(q: Tensor) -> int:
-    """Of the chip that ``q`` is on; 1 in the interpreter."""
-    return torch.cuda.get_device_properties(q.device).multi_processor_count if q.is_cuda else 1
 
 
 def decode_constants(

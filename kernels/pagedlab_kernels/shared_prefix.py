@@ -31,10 +31,10 @@ from torch import Tensor
 
 from pagedlab_kernels.batch import PagedBatch
 from pagedlab_kernels.kv_format import LayerKV, QuantizedKV
-from pagedlab_kernels.paged_decode import launch_decode, num_processors
+from pagedlab_kernels.paged_decode import launch_decode
 from pagedlab_kernels.paged_prefill import prefill_constants
 from pagedlab_kernels.precision import stored, widens
-from pagedlab_kernels.splits import choose_splits, merge_splits
+from pagedlab_kernels.splits import choose_splits, merge_splits, num_processors
 from pagedlab_kernels.tile import attend_tile
 
 #: Bytes that must be saved to pay for another launch and its merge: some microseconds of an H100's bandwidth.

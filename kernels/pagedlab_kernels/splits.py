@@ -7,7 +7,8 @@ The idea
 
         out = sum_i share_i * m_i,   share_i = exp(lse_i) / sum_j exp(lse_j)
 
-    Any parts will do: of one context (``paged_decode.py``), or a prefix that many share and what follows it.
+    Any parts will do: of one context (``paged_decode.py``, ``paged_prefill.py``), or a prefix that many share and what
+    follows it.
 
 What it must move, for a row
     splits * (D + 1) * 4 bytes, written once and read once; what a split of S tokens reads is some S / 4 to S times as
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -81,20 +83,29 @@ def merge_splits(partial: Tensor, lse: Tensor, out: Tensor) -> None:
     )
 
 
-def choose_splits(batch: int, num_kv_heads: int, max_context: int, num_processors: int) -> int:
-    """How many parts the contexts of a decode step are best cut into.
+def num_processors(q: Tensor) -> int:
+    """Of the chip that ``q`` is on; 1 in the interpreter."""
+    return torch.cuda.get_device_properties(q.device).multi_processor_count if q.is_cuda else 1
 
-    ``max_context``: tokens that the row that reads the most of them has to read. ``num_processors``: of the chip.
+
+def choose_splits(batch: int, num_kv_heads: int, max_context: int, num_processors: int, *, waves: int = 8) -> int:
+    """How many parts the contexts of a step are best cut into.
+
+    ``batch``: decode rows, or blocks of rows. ``max_context``: tokens that the one of them that reads the most has to
+    read. ``num_processors``: of the chip. ``waves``: how often its places may be filled. Decode rows take about as long
+    as each other, so eight short waves may take less time than two long ones; blocks do not, those at the beginning of
+    a prompt see little and some have no rows: they are cut only to fill places that would stay free (1).
     """
-    return _cheapest(batch * num_kv_heads, max_context // SHORTEST_SPLIT, RESIDENT * num_processors)
+    places = RESIDENT * num_processors
+    return _cheapest(batch * num_kv_heads, max_context // SHORTEST_SPLIT, places, waves)
 
 
 @lru_cache(maxsize=1024)
-def _cheapest(rows: int, most: int, places: int) -> int:
+def _cheapest(rows: int, most: int, places: int, waves: int) -> int:
     """Programs come in waves of as many as there are places, and a wave takes as long as a split. Of the numbers of
-    splits that make some eight waves or fewer, this is the one whose waves take the shortest time together."""
+    splits that make ``waves`` waves or fewer, this is the one whose waves take the shortest time together."""
 
     def cost(splits: int) -> float:
         return triton.cdiv(rows * splits, places) * (most * SHORTEST_SPLIT / splits + OVERHEAD)
 
-    return min(range(1, max(1, min(most, triton.cdiv(8 * places, rows))) + 1), key=cost)
+    return min(range(1, max(1, min(most, waves * places // rows)) + 1), key=cost)

@@ -25,10 +25,11 @@ def triton_attention(
     """A step of decode rows alone goes to ``paged_decode``, or to ``cascade_decode`` where they share a long prefix; a
     step with chunks in it, to ``paged_prefill`` as a whole.
 
-    So a decode row beside a chunk is a chunk of one, and its context is not split: the step's time is the chunk's, and
-    the row has until then. Telling the two apart would take the host, which would have to wait for the GPU first.
+    So a decode row beside a chunk is a chunk of one, and its context is cut as the chunk's is. Telling the two apart
+    would take the host, which would have to wait for the GPU first.
 
-    ``softcap`` and ``split_tokens``: see ``paged_decode``; the latter holds for steps of decode rows alone. Raises
+    ``softcap`` and ``split_tokens``: see ``paged_prefill``. With splits of one size every step goes there, for two
+    kernels do not add in the same order: a decode row gets the same bits alone, among others and beside a chunk. Raises
     ValueError where tensors do not fit together, and InvalidQuantity for a window, a soft cap or a split that is not
     positive.
     """
@@ -37,9 +38,9 @@ def triton_attention(
         raise InvalidQuantity(f"a soft cap of {softcap} was asked for; scores must have room on both sides of 0")
     if split_tokens is not None and split_tokens < 1:
         raise InvalidQuantity(f"splits of {split_tokens} tokens were asked for; a split holds at least one")
-    if not batch.decode_only:
-        return paged_prefill(q, kv, batch, scale, window=window, softcap=softcap)
-    if window is None and split_tokens is None and batch.common_pages and pays(q, kv, batch):
+    if split_tokens is not None or not batch.decode_only:
+        return paged_prefill(q, kv, batch, scale, window=window, softcap=softcap, split_tokens=split_tokens)
+    if window is None and batch.common_pages and pays(q, kv, batch):
         return cascade_decode(q, kv, batch, scale, softcap=softcap)
     return paged_decode(
         q,
@@ -50,5 +51,4 @@ def triton_attention(
         max_context=batch.max_context_len,
         window=window,
         softcap=softcap,
-        split_tokens=split_tokens,
     )

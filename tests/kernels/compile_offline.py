@@ -77,12 +77,23 @@ def decode(
 
 
 def prefill(
-    q: str, store: str, head_dim: int, *, hip: bool, group: int = 4, page_size: int = 16, longest: int = 512
+    q: str,
+    store: str,
+    head_dim: int,
+    *,
+    hip: bool,
+    group: int = 4,
+    page_size: int = 16,
+    longest: int = 512,
+    split: bool = True,
 ) -> Kernel:
+    """``split``: means go to be merged, in float32. Else they are the result."""
     constants = prefill_constants(group, head_dim, page_size, *numbers(q, store), longest, hip)
-    types = pointers(q, store) | {"start_ptr": "*i32", "length_ptr": "*i32", "out_ptr": f"*{q}"}
-    types |= dict.fromkeys(("num_vectors", "table_stride", "num_sequences", "reach"), "i32")
+    types = pointers(q, store) | {"start_ptr": "*i32", "length_ptr": "*i32", "lse_ptr": "*fp32"}
+    types |= {"partial_ptr": "*fp32" if split else f"*{q}"}
+    types |= dict.fromkeys(("num_vectors", "table_stride", "num_sequences", "split_tokens", "reach"), "i32")
     name = f"prefill {q} over {store}, D {head_dim}, G {group}, P {page_size}, {longest} rows"
+    name += "" if split else ", one split"
     return Kernel(name, paged_prefill_kernel, types, constants | {"CAPPED": False} | absent(store))
 
 
@@ -164,6 +175,8 @@ def kernels(hip: bool) -> Iterator[Kernel]:
     yield prefill("bf16", "bf16", 128, hip=hip, longest=4)
     yield prefill("fp32", "int4", 128, hip=hip, longest=4)
     yield prefill("bf16", "int8", 80, hip=hip, group=3, page_size=1)
+    yield prefill("bf16", "bf16", 128, hip=hip, split=False)
+    yield prefill("bf16", "int4", 256, hip=hip, split=False)
 
 
 def cost(compiled: CompiledKernel) -> dict[str, int]:

@@ -40,9 +40,7 @@ def test_the_kernels_compile_for_gpus_that_are_not_here_without_spilling(target:
     rows = report["rows"]
     assert {entry["target"] for entry in rows} == {target} and len(rows) > 20
     for entry in rows:
-        # The widest heads in float32: three products of tf32 for one leave an A100 four registers short.
-        few = 16 if target == "sm_80" and entry["kernel"].startswith("prefill fp32 over fp32, D 256") else 0
-        assert entry["spilled"] <= few, f"registers spill: {entry}"
+        assert entry["spilled"] == 0, f"registers spill: {entry}"
         assert entry["registers"] > 0 and entry["instructions"] > 0
         assert entry["shared"] <= most_shared * 1024
     # Another version of Triton compiles to other numbers: of those, only the bars above are asked.
