@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.attention import machine
-from pagedlab_kernels.cpu.linear import pack, panel_linear, quantize_rows
+from pagedlab_kernels.cpu.linear import in_features, pack, panel_linear, quantize_rows
 
 #: in, out: joined projections of attention, its output, gate and up, down; then the head.
 LAYER, LAYERS, HEAD = [(576, 960), (576, 576), (576, 3072), (1536, 576)], 30, (576, 49152)
@@ -50,7 +50,7 @@ def paths() -> dict[str, Callable[[dict[int, Tensor]], object]]:
     return {
         "panels": lambda x: [panel_linear(x[weight.shape[1]], weight) for weight in panels],
         "panels, bfloat16": lambda x: [panel_linear(x[weight.shape[1]], weight) for weight in halves],
-        "panels, int8": lambda x: [panel_linear(x[weight.shape[1]], weight, scales) for weight, scales in eighths],
+        "panels, int8": lambda x: [panel_linear(x[in_features(weight)], weight, scales) for weight, scales in eighths],
         "F.linear": lambda x: [F.linear(x[weight.shape[1]], weight) for weight in plain],
         "oneDNN": lambda x: [
             torch.ops.mkldnn._linear_pointwise(x[weight.shape[1]], weight, None, "none", [], "") for weight in plain

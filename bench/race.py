@@ -1,6 +1,7 @@
 """The race: the same requests served by pagedlab and by whoever else is installed, on this machine.
 
-    python -m bench.race [--quick] [--rounds N] [--threads N] [--python ENVIRONMENT=INTERPRETER]… [--json FILE]
+    python -m bench.race [--quick] [--rounds N] [--threads N] [--python ENVIRONMENT=INTERPRETER]…
+                         [--peers NAME …] [--workloads NAME …] [--json FILE]
 
 Each engine runs in a process of its own, and in an environment of its own where ``--python`` names an interpreter. All
 load the same weights once; then they take turns, workload by workload and round by round, so that whatever else the
@@ -15,7 +16,7 @@ import argparse
 import datetime
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from bench.race_peers import OURS, PEERS, Absent, Answer, Contestant, Failed, Pe
 from bench.race_protocol import Setup
 from bench.race_report import Entry, Report, Result, show
 from bench.race_weights import folder_of, gguf_of
-from bench.race_workloads import Workload, workloads
+from bench.race_workloads import MEANING, Workload, workloads
 from pagedlab.models.catalog import fetch
 
 MODEL = "smollm2-135m"
@@ -46,6 +47,7 @@ class Race:
     pythons: Mapping[str, str] = field(default_factory=dict)
     patience: float = 1800.0  #: seconds of silence after which a contestant is out
     console: Console = field(default_factory=lambda: Console(stderr=True))
+    only: Collection[str] = tuple(MEANING)  #: workloads that are raced
 
     def run(self, peers: Sequence[Peer], rounds: int, *, quick: bool) -> tuple[list[Entry], list[Result]]:
         self.entries: dict[str, Entry] = {}
@@ -56,11 +58,11 @@ class Race:
                 if (contestant := self._enter(peer)) is not None:
                     contestants.append(contestant)
             self.console.print("warming up", style="dim")
-            for workload in workloads(-1, self.vocab_size, quick=quick):
+            for workload in self._workloads(-1, quick=quick):
                 for contestant in tuple(contestants):
                     self._turn(contestants, contestant, workload.warm_up(), None)
             for number in range(rounds):
-                for workload in workloads(number, self.vocab_size, quick=quick):
+                for workload in self._workloads(number, quick=quick):
                     first = number % max(1, len(contestants))  # nobody always follows the same one
                     for contestant in (*contestants[first:], *contestants[:first]):
                         self._turn(contestants, contestant, workload, number)
@@ -69,11 +71,14 @@ class Race:
                 contestant.close()
         measured = [
             result
-            for shape in workloads(0, self.vocab_size, quick=quick)
+            for shape in self._workloads(0, quick=quick)
             for peer in peers
             if (result := self._result(peer.name, shape, rounds)) is not None
         ]
         return list(self.entries.values()), measured
+
+    def _workloads(self, round_number: int, *, quick: bool) -> list[Workload]:
+        return [one for one in workloads(round_number, self.vocab_size, quick=quick) if one.name in self.only]
 
     def _enter(self, peer: Peer) -> Contestant | None:
         self.console.print(f"{peer.name}: starting", style="dim")
@@ -161,6 +166,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False) or 1, help="of each engine")
     parser.add_argument("--python", action="append", default=[], metavar="NAME=INTERPRETER", help="whose environment")
     parser.add_argument("--peers", nargs="+", metavar="NAME", help="only those whose names begin so, and pagedlab")
+    parser.add_argument("--workloads", nargs="+", choices=tuple(MEANING), default=tuple(MEANING), metavar="NAME")
     parser.add_argument("--json", type=Path, help="keep the report in this file")
     options = parser.parse_args()
     try:
@@ -185,7 +191,7 @@ def main() -> None:
         gguf = str(gguf_of(MODEL)) if peer.environment == "llama.cpp" else ""
         return Setup(str(folder_of(MODEL)), gguf, str(fetch(MODEL)), options.threads, MAX_CONTEXT, MAX_REQUESTS)
 
-    race = Race(setup, VOCABULARY, options.threads, pythons)
+    race = Race(setup, VOCABULARY, options.threads, pythons, only=options.workloads)
     entries, results = race.run(chosen, options.rounds, quick=options.quick)
     entries += [Entry(peer.name, "left out", why="--peers did not name it") for peer in PEERS if peer not in chosen]
     report = Report(machine, entries, results)

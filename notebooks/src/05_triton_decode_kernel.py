@@ -783,7 +783,9 @@ else:
 root = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "bench").is_dir())
 report = json.loads((root / "bench/results/compiled_kernels.json").read_text(encoding="utf-8"))
 print(len(report["rows"]), "rows; kernels:", len({r["kernel"] for r in report["rows"]}))
-most = max((r for r in report["rows"] if r["target"].startswith("sm")), key=lambda r: r["registers"])
+most = max(
+    (r for r in report["rows"] if r["target"].startswith("sm")), key=lambda r: r["registers"]
+)
 print("most registers on NVIDIA:", most["registers"], "·", most["kernel"], "on", most["target"])
 print("kernels that spill:", sum(r["spilled"] > 0 for r in report["rows"]))
 

@@ -108,13 +108,14 @@ class LlamaModel(nn.Module):
             hidden = hidden * hidden.new_tensor(config.embedding_scale)
         decoder = None if lora is not None or hidden.dtype != torch.float32 else self._native.decoder(kv, attention)
         if decoder is not None:  # the same, in one call
-            hidden = decoder(hidden, angles, local, batch)
+            hidden = decoder(hidden, angles, local, batch, sample_rows)
         else:
             for layer, layer_kv, window in zip(self.layers, kv, config.layer_windows, strict=True):
                 hidden = layer(hidden, angles if window is None else local, batch, layer_kv, attention, lora, write)
+            hidden = hidden[sample_rows]
         # The head is the widest matrix of all: only rows that a token is sampled from reach it.
         head = self.lm_head or self.embed_tokens
-        logits: Tensor = head(self.norm(hidden[sample_rows])).float()
+        logits: Tensor = head(self.norm(hidden)).float()
         cap = config.logit_softcap
         return logits if cap is None else (logits / cap).tanh() * cap
 

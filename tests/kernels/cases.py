@@ -11,7 +11,7 @@ from torch import Tensor
 from pagedlab.memory.table import HOLE
 from pagedlab_kernels.batch import AttentionFn, PagedBatch
 from pagedlab_kernels.cpu.attention import cpu_attention, fallback_attention
-from pagedlab_kernels.kv_format import PLAIN, LayerKV, as_layer, quantize
+from pagedlab_kernels.kv_format import PLAIN, LayerKV, QuantizedKV, as_layer, quantize
 from pagedlab_kernels.reference import gather_attention, oracle_attention
 
 #: An unused page-table entry: to follow it is to read far outside the pool.
@@ -60,7 +60,35 @@ def a_step(
     """Slots that hold no token that may be read are NaN, in used pages too, and so are the pages of nobody.
 
     Pages that lie wholly behind the window have been given back. ``kv_dtype``: that of the queries unless it is named.
+    The same numbers on every device; what is returned is on torch's default device.
     """
+    device = torch.get_default_device()
+    with torch.device("cpu"):
+        case = _a_step(
+            context_lens, query_lens, num_heads, num_kv_heads, head_dim, page_size, dtype, kv_dtype, window, seed
+        )
+    return case if device.type == "cpu" else moved(case, device)
+
+
+def moved(case: Case, device: torch.device) -> Case:
+    tensors = {name: one.to(device) for name, one in vars(case.batch).items() if isinstance(one, Tensor)}
+    parts = case.kv.parts if isinstance(case.kv, QuantizedKV) else (case.kv,)
+    kv = as_layer(case.kv.kv_dtype if isinstance(case.kv, QuantizedKV) else "float32", [p.to(device) for p in parts])
+    return replace(case, q=case.q.to(device), kv=kv, batch=replace(case.batch, **tensors))
+
+
+def _a_step(
+    context_lens: list[int],
+    query_lens: list[int],
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    page_size: int,
+    dtype: torch.dtype,
+    kv_dtype: str | None,
+    window: int | None,
+    seed: int,
+) -> Case:
     draw = torch.Generator().manual_seed(seed)
     page_counts = [-(-length // page_size) for length in context_lens]
     num_pages = sum(page_counts) + 3

@@ -138,6 +138,20 @@ def test_a_weight_or_a_cache_that_is_replaced_is_noticed() -> None:
     assert torch.equal(after, one_by_one)
 
 
+@pytest.mark.parametrize("wanted", [[], [3], [0, 12], [12, 3, 3]])
+def test_wanted_rows_are_what_they_are_among_all(wanted: list[int]) -> None:
+    model = random_model(replace(TINY_CONFIG, vocab_size=272))  # whole panels: a row's logits depend on no other
+    model.prepare()
+    batch, kv, other_kv = a_step(TINY_CONFIG, [9, 1, 3])
+    rows = torch.tensor(wanted, dtype=torch.int64)
+    every_row = model(batch, kv, cpu_attention, torch.arange(13))
+    assert torch.equal(model(batch, other_kv, cpu_attention, rows), every_row[rows])
+    assert all(torch.equal(part, other) for part, other in zip(parts_of(kv), parts_of(other_kv), strict=True))
+    for wrong in (-1, 13):
+        with pytest.raises(IndexError, match="a step of 13"):
+            model(batch, kv, cpu_attention, torch.tensor([0, wrong]))
+
+
 def test_a_slot_and_a_page_outside_the_pool_are_refused() -> None:
     model = random_model(TINY_CONFIG)
     model.prepare()

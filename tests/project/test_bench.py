@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from bench import sharing, soak
+from bench import limits, sharing, soak
 from bench.control_plane_load import GROW, MATCH
 from bench.control_plane_report import Figure, Report, Setting
+from bench.race_workloads import MEANING, Workload
+from pagedlab.arithmetic import Chunk, decode_cost, step_cost
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results"
@@ -172,3 +175,20 @@ def test_attention_on_a_cpu_as_it_was_measured_is_near_the_bandwidth_and_ahead_o
             gathered[one["shape"]["model"]].append(one["ratios"]["gather"])
     # Five times was aimed at. For small heads it was not reached: a gather that reads at full speed takes four times.
     assert min(gathered["Llama-3-8B"]) >= 5 and min(gathered["SmolLM2-135M"]) >= 3
+
+
+def test_the_least_time_counts_a_shared_beginning_once_and_a_step_for_each_token() -> None:
+    prefix, own = list(range(100)), [[1000 + number] * 7 for number in range(3)]
+    steps = limits.perfect_steps(Workload("shared", [prefix + tokens for tokens in own], 5), 32)
+    assert len(steps) == 5
+    prompts = [Chunk(0, 107), Chunk(100, 7), Chunk(100, 7)]
+    assert steps[0] == step_cost(limits.MODEL, prompts, 32, 32)
+    assert steps[1] == decode_cost(limits.MODEL, [107, 107, 107], 32, 32)
+    assert steps[4] == decode_cost(limits.MODEL, [110, 110, 110], 32, 32)
+
+
+def test_nothing_in_the_kept_race_was_quicker_than_the_arithmetic_allows() -> None:
+    done = run("bench.limits")
+    assert done.returncode == 0, done.stderr
+    shares = [int(share) for share in re.findall(r"(\d+)%\s*$", done.stdout, re.MULTILINE)]
+    assert len(shares) == 2 * len(MEANING) and all(0 < share <= 105 for share in shares), done.stdout

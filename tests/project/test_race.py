@@ -241,6 +241,14 @@ def test_the_runners_of_peers_import_no_engine_before_they_are_asked() -> None:
         assert all(line.split()[1] in allowed or line.split()[1].split(".")[0] in allowed for line in top), module
 
 
+def test_workloads_that_are_not_asked_for_are_not_raced() -> None:
+    one = Race(
+        lambda peer: Setup("somewhere", "", "", 1, 64, 4), VOCABULARY, only=["mixed"], console=Console(quiet=True)
+    )
+    _, results = one.run([fake("pagedlab")], 1, quick=True)
+    assert [result.workload for result in results] == ["mixed"]
+
+
 def test_the_picture_in_the_readme_shows_the_race_that_was_kept(tmp_path: Path) -> None:
     from tools.pictures import IMAGES, draw_race
 

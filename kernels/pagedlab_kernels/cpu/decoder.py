@@ -18,6 +18,8 @@ from pagedlab_kernels.cpu.rows import bad_slots
 from pagedlab_kernels.cpu.store import as_store
 from pagedlab_kernels.kv_format import LayerKV
 
+_BAD_SLOT, _BAD_ROW = 5, 6  #: of the C enum
+
 
 class Panels(NamedTuple):
     """A matrix that ``linear.pack`` packed."""
@@ -83,26 +85,35 @@ class NativeDecoder:
         )  # fmt: skip
 
     def __call__(
-        self, hidden: Tensor, angles: tuple[Tensor, Tensor], local: tuple[Tensor, Tensor], batch: PagedBatch
+        self,
+        hidden: Tensor,
+        angles: tuple[Tensor, Tensor],
+        local: tuple[Tensor, Tensor],
+        batch: PagedBatch,
+        wanted: Tensor,
     ) -> Tensor:
-        """``hidden: [T, hidden]`` float32, what enters the first layer; returned as what leaves the last.
+        """``hidden: [T, hidden]`` float32, what enters the first layer -> ``[S, hidden]``, what leaves the last of the
+        rows ``wanted: [S] int64``.
 
         ``angles`` and ``local``: cos and sin, each ``[T, 1, D / 2]`` float32. Raises InvalidQuantity for a slot or a
-        page that is not in the pool, and what ``cpu_attention`` raises.
+        page that is not in the pool, IndexError for a row that is not in the step, and what ``cpu_attention`` raises.
         """
         batch.check_indices(hidden.device)
         library = native_library()
         assert library is not None, "it has packed the weights"
-        out = hidden.clone(memory_format=torch.contiguous_format)
+        hidden, wanted = hidden.clone(memory_format=torch.contiguous_format), wanted.contiguous()
+        out = torch.empty(len(wanted), self.hidden)
         scratch = torch.empty(batch.num_tokens * self._room)
         tables = batch.page_tables if batch.page_tables.stride(1) == 1 else batch.page_tables.contiguous()
         query_start, context_lens = batch.query_start.contiguous(), batch.context_lens.contiguous()
         step = Step(
+            hidden.data_ptr(),
             out.data_ptr(),
             scratch.data_ptr(),
             (angles[0].data_ptr(), local[0].data_ptr()),
             (angles[1].data_ptr(), local[1].data_ptr()),
             batch.slots.data_ptr(),
+            wanted.data_ptr(),
             tables.data_ptr(),
             query_start.data_ptr(),
             context_lens.data_ptr(),
@@ -110,13 +121,16 @@ class NativeDecoder:
             tables.shape[1],
             batch.max_context_len,
             batch.num_tokens,
+            len(wanted),
             batch.num_sequences,
             self.page_size,
             self.num_pages,
         )
         fault = library.decoder(ctypes.byref(self._decoder), ctypes.byref(step), torch.get_num_threads())
-        if fault == -1:
+        if fault == _BAD_SLOT:
             raise bad_slots(batch.slots, self.num_pages * self.page_size)
+        if fault == _BAD_ROW:
+            raise IndexError(f"rows {wanted.tolist()} are wanted of a step of {batch.num_tokens}")
         if fault:
             raise in_words(fault, batch, self.num_pages)
         return out

@@ -43,7 +43,7 @@ typedef struct {
     float scale;
 } Attention;
 
-/* What paged_attention returns; attention.py says it in words. */
-enum { DONE, NO_MEMORY, BAD_ROWS, BAD_CONTEXT, BAD_PAGE };
+/* What functions return; attention.py and decoder.py say it in words. */
+enum { DONE, NO_MEMORY, BAD_ROWS, BAD_CONTEXT, BAD_PAGE, BAD_SLOT, BAD_ROW };
 
 int paged_attention(const Attention *a, int num_threads);

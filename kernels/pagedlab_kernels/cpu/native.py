@@ -98,11 +98,11 @@ class Step(ctypes.Structure):
     """The C struct of the same name."""
 
     _fields_ = (
-        *((name, _P) for name in ("hidden", "scratch")),
+        *((name, _P) for name in ("hidden", "out", "scratch")),
         *((name, _P * 2) for name in ("cosine", "sine")),
-        *((name, _P) for name in ("slots", "tables", "query_start", "context_lens")),
-        *((name, _I) for name in ("table_stride", "max_pages", "max_context", "num_tokens", "num_sequences")),
-        *((name, _I) for name in ("page_size", "num_pages")),
+        *((name, _P) for name in ("slots", "wanted", "tables", "query_start", "context_lens")),
+        *((name, _I) for name in ("table_stride", "max_pages", "max_context", "num_tokens", "num_wanted")),
+        *((name, _I) for name in ("num_sequences", "page_size", "num_pages")),
     )
 
 

@@ -85,13 +85,13 @@ static void do_rotate_and_write(const void *work, int64_t item, int thread) {
     }
 }
 
-/* Queries are normalised and rotated; so are keys, and go with their values into their slots. Returns 1, and does nothing, if a
- * slot is not in the pool. */
+/* Queries are normalised and rotated; so are keys, and go with their values into their slots. Returns BAD_SLOT, and does
+ * nothing, if one is not in the pool. */
 int rotate_and_write(const Placing *a, int num_threads) {
     for (int64_t t = 0; t < a->num_tokens; t++)
-        if (a->slots[t] < 0 || a->slots[t] >= a->num_pages * a->page_size) return 1;
+        if (a->slots[t] < 0 || a->slots[t] >= a->num_pages * a->page_size) return BAD_SLOT;
     share_out(num_items(a->num_tokens), num_threads, do_rotate_and_write, a);
-    return 0;
+    return DONE;
 }
 
 /* 1 / (1 + exp(-x)), without an exponential of a large number. */
