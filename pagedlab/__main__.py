@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pagedlab.errors import PagedLabError
+from pagedlab.learn.cli import app as learn
 
 # torch takes seconds to import: each command imports what it needs.
 
@@ -16,6 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+app.add_typer(learn, name="learn")
 
 
 @app.command()
