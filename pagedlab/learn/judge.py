@@ -21,7 +21,7 @@ MOST_TEXT = 300  #: characters of a value on a card
 Rows = Mapping[str, Sequence[Any]]
 
 
-class Mismatch(Exception):  # noqa: N818
+class Mismatch(Exception):
     """Something else came out than should have."""
 
     def __init__(self, failure: Failure) -> None:
@@ -69,6 +69,11 @@ class Judge:
                 expected_rows=expected_rows,
                 actual_rows=actual_rows,
             )
+
+    def row(self, actual: Any, expected: Sequence[Any], case: str = "", label: str = "free queue") -> None:
+        """A list of pages, slots or queue entries: drawn under ``label`` where it differs."""
+        found = list(actual) if isinstance(actual, (list, tuple)) else [actual]
+        self.equal(actual, expected, case=case, expected_rows={label: expected}, actual_rows={label: found})
 
     def close(self, actual: Any, expected: Any, *, within: float = 1e-5, case: str = "", why: str = "") -> None:
         """For numbers, and for tensors, which must have the same shape. ``within`` is relative to the largest."""
@@ -132,7 +137,7 @@ class Judge:
         )
 
     def prove(self, claim: Callable[..., None], *strategies: Any, examples: int = 100) -> None:
-        """``claim`` of many random inputs, drawn from hypothesis strategies; the smallest that fails is what is shown."""
+        """``claim`` of many random inputs, drawn from hypothesis strategies; the smallest that fails is shown."""
         import hypothesis
 
         settings = hypothesis.settings(

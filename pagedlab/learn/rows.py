@@ -1,4 +1,4 @@
-"""Rows of pages, expected above actual, as a picture and as text: what differs is marked twice, by colour and by sign."""
+"""Rows of pages, expected above actual, as a picture and as text: what differs is marked by more than colour."""
 
 from __future__ import annotations
 

@@ -127,8 +127,8 @@ def test_a_card_escapes_what_comes_from_the_learner() -> None:
 
 
 def test_names_that_are_not_there_are_told_with_their_neighbours(book: Path) -> None:
-    with pytest.raises(UnknownExercise, match="03.free_queue"):
+    with pytest.raises(UnknownExercise, match=r"03\.free_queue"):
         check("03.freequeue")
     (book / "03_page_tables/sketch.py").unlink()
-    with pytest.raises(ExerciseMissing, match="pagedlab learn reset 03.sketch"):
+    with pytest.raises(ExerciseMissing, match=r"pagedlab learn reset 03\.sketch"):
         check("03.sketch")

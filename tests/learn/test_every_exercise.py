@@ -1,4 +1,4 @@
-"""Every exercise of the course keeps its promises: the stub fails as it should, the solution passes, faults are caught."""
+"""Every exercise keeps its promises: the stub fails as it should, the solution passes, faults are caught."""
 
 from __future__ import annotations
 
