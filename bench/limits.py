@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.linear import HEAD, LAYER, LAYERS
-from bench.race_report import Report
+from bench.race_report import kept_results
 from bench.race_workloads import Workload, workloads
 from pagedlab.arithmetic import MODELS, Chunk, Machine, StepCost, decode_cost, seconds, step_cost
 
@@ -45,12 +45,12 @@ def main() -> None:
     parser.parse_args()
     linear, attention = (read(name) for name in ("linear", "attention"))
     machines = {bits: machine_of(bits, linear, attention) for bits in BITS.values()}
-    report = Report.load(RESULTS / "race.json")
+    race = kept_results(RESULTS)
     console = Console(width=100)
     console.print(
         f"{machines[32].peak_flops / 1e9:.0f} GFLOP/s in float32, {machines[8].peak_flops / 1e9:.0f} with int8 weights "
         f"and {machines[32].bandwidth / 1e9:.1f} GB/s were seen; "
-        f"the least time, and what was taken (medians of {report.about['rounds']} rounds):"
+        "the least time, and what was taken (medians of the rounds of the race that is kept):"
     )
     table = Table(box=box.SIMPLE)
     for heading in ("", "", "least, s", "of it memory", "taken, s", "least / taken"):
@@ -61,7 +61,7 @@ def main() -> None:
             steps = perfect_steps(shape, bits)
             least = sum(seconds(step, machine) for step in steps)
             memory = sum(step.traffic / machine.bandwidth for step in steps if bound_by_memory(step, machine))
-            taken = next(r.median_seconds for r in report.results if (r.workload, r.peer) == (shape.name, peer))
+            taken = next(r.median_seconds for r in race if (r.workload, r.peer) == (shape.name, peer))
             row = f"{least:.2f}", f"{memory / least:.0%}", f"{taken:.2f}", f"{least / taken:.0%}"
             table.add_row(shape.name, peer, *row)
     console.print(table)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.race_peers import OURS
-from bench.race_report import Report, Result
+from bench.race_report import Result
 from bench.race_workloads import MEANING
 from pagedlab.view.figures import new_figure
 from pagedlab.view.palette import OWNERS
@@ -19,22 +20,22 @@ _STYLES = {(True, False): (OWNERS[6], ""), (False, False): ("#999999", "")}
 _STYLES |= {(True, True): (OWNERS[1], "////"), (False, True): ("#C9C9C9", "////")}
 
 
-def draw(report: Report) -> Figure:
+def draw(race: Sequence[Result]) -> Figure:
     """Median seconds of every workload, beside each other in two columns."""
-    names = list(dict.fromkeys(result.workload for result in report.results))
+    names = list(dict.fromkeys(result.workload for result in race))
     figure, panels = new_figure(9.0, 1.2 + 1.9 * ((len(names) + 1) // 2), columns=2, rows=(len(names) + 1) // 2)
     for axes, name in zip(panels.flat, names, strict=False):
-        results = [result for result in report.results if result.workload == name]
+        results = [result for result in race if result.workload == name]
         _draw_workload(axes, sorted(results, key=lambda result: result.median_seconds))
         axes.set_title(textwrap.fill(f"{name}: {MEANING[name]}", 62), fontsize=8.5, loc="left")
     return figure
 
 
-def alt(report: Report) -> str:
+def alt(race: Sequence[Result]) -> str:
     """What the picture shows, in words."""
     parts = []
-    for name in dict.fromkeys(result.workload for result in report.results):
-        results = sorted((r for r in report.results if r.workload == name), key=lambda result: result.median_seconds)
+    for name in dict.fromkeys(result.workload for result in race):
+        results = sorted((r for r in race if r.workload == name), key=lambda result: result.median_seconds)
         parts.append(f"{name}: " + ", ".join(f"{r.peer} {r.median_seconds:.2f}" for r in results))
     return "Seconds that each engine took, less is better. " + "; ".join(parts) + "."
 

@@ -64,6 +64,13 @@ class Report:
         )
 
 
+def kept_results(folder: Path) -> list[Result]:
+    """The race that is kept: one run for the workloads of many requests, another with more rounds for those of one."""
+    many, one = (Report.load(folder / name).results for name in ("race.json", "race_one_request.json"))
+    again = {result.workload for result in one}
+    return one + [result for result in many if result.workload not in again]
+
+
 def show(report: Report, console: Console) -> None:
     console.print(", ".join(f"{key} {value}" for key, value in report.about.items()), style="dim")
     for workload in dict.fromkeys(result.workload for result in report.results):

@@ -11,8 +11,12 @@ with its outputs). No timing, no widget state, no versions: a difference between
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
@@ -20,6 +24,8 @@ import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+
+from pagedlab.learn import progress, workbook
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 CELL_TIMEOUT = 600  # seconds
@@ -61,6 +67,22 @@ def read_source(source: Path) -> NotebookNode:
         cell.metadata = {key: cell.metadata[key] for key in KEPT if key in cell.metadata}
         cells.append(cell)
     return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
+
+
+@contextmanager
+def untouched_exercises() -> Iterator[None]:
+    """Notebooks are run and compared with every exercise unsolved, whatever was written on this machine."""
+    with tempfile.TemporaryDirectory(prefix="pagedlab-stubs-") as folder:
+        stubs = Path(folder) / "exercises"
+        workbook.init(stubs)
+        named = {workbook.VARIABLE: str(stubs), progress.VARIABLE: str(Path(folder) / "progress.json")}
+        before = {name: os.environ.get(name) for name in named}
+        os.environ.update(named)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def run(source: Path) -> NotebookNode:
@@ -134,12 +156,18 @@ def main() -> int:
     mode.add_argument("--diff", action="store_true", help="would running the sources again change a notebook?")
     arguments = parser.parse_args()
 
+    with untouched_exercises():
+        return work_on(sources(arguments.names), arguments.check, arguments.diff)
+
+
+def work_on(chosen: list[Path], check: bool, diff: bool) -> int:
+    """Check, compare or write the notebooks of the chosen sources. Returns the exit code."""
     failed = False
-    for source in sources(arguments.names):
-        problem = pair_problem(source) if arguments.check or arguments.diff else None
-        if problem is None and not arguments.check:
+    for source in chosen:
+        problem = pair_problem(source) if check or diff else None
+        if problem is None and not check:
             target, text = notebook_path(source), regenerate(source)
-            if not arguments.diff:
+            if not diff:
                 target.write_text(text, encoding="utf-8")
             elif (committed := target.read_text(encoding="utf-8")) != text:
                 problem = f"{target.name} changes when it is run again: {changed_cells(committed, text)}"

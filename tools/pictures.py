@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import race_picture
-from bench.race_report import Report
+from bench.race_report import kept_results
 from pagedlab.demo import NUM_PAGES, load, serve
 from pagedlab.view.figures import svg
 from pagedlab.view.frames import count, frame_at
@@ -32,10 +32,10 @@ def main() -> None:
 
 
 def draw_race(folder: Path = IMAGES) -> Path:
-    """What the last race that was kept has measured."""
-    report = Report.load(RESULTS / "race.json")
+    """What the race that is kept has measured."""
+    race = kept_results(RESULTS)
     path = folder / "race.svg"
-    path.write_text(svg(race_picture.draw(report), race_picture.alt(report)), encoding="utf-8")
+    path.write_text(svg(race_picture.draw(race), race_picture.alt(race)), encoding="utf-8")
     return path
 
 

@@ -17,6 +17,7 @@ import random
 from copy import deepcopy
 
 from pagedlab.errors import OutOfPages
+from pagedlab.learn import check
 from pagedlab.memory.events import EventKind, FinishCode, Trace
 from pagedlab.memory.manager import CacheManager
 from pagedlab.memory.pool import PagePool
@@ -85,8 +86,7 @@ except IndexError as error:
 # %% [markdown]
 # <div class="alert alert-block alert-success"><b>Takeaway 1.</b> page = table[position // page size], offset = position mod page size, slot = page × page size + offset. That is
 # the whole of virtual memory for a KV cache.</div>
-
-# %% [markdown]
+#
 # ## 3 · The sketch
 #
 # Here is the drawing that this chapter wants you to keep: one request, four logical pages, and the physical pages 0, 7, 2 and 11.
@@ -134,28 +134,18 @@ else:
     print("right")
 
 # %% [markdown]
-# ### Try it 2 · write `locate`
-# The most important line of the memory system. Write it.
-#
-# <details><summary>Solution</summary>
-#
-# `return pages[position // page_size], position % page_size`
-# </details>
-
+# ### Exercise 03.sketch · The sketch (●○○, 10 min)
+# From here on the larger exercises have files of their own. `exercises/03_page_tables/sketch.py` holds a stub: write the function that draws both rows, save, and run the cell below. The card says what is still wrong.
 
 # %%
-def my_locate(pages, page_size, position):
-    """``(physical page, offset)`` of the token at ``position``."""
-    return None  # your line instead
+check("03.sketch")
 
+# %% [markdown]
+# ### Exercise 03.locate · Walk the page table (●○○, 10 min)
+# The most important lines of a memory system, for one position and for a range of them: `exercises/03_page_tables/locate.py`. A position that the table does not hold must be loud.
 
-if my_locate([0, 7, 2, 11], 16, 16) is None:
-    print("not written yet: position 16 of this table should give", sketch.locate(16))
-else:
-    for position in range(56):
-        got, want = my_locate([0, 7, 2, 11], 16, position), sketch.locate(position)
-        assert tuple(got) == want, f"position {position}: {want}, not {got}"
-    print("right, at all 56 positions")
+# %%
+check("03.locate")
 
 # %% [markdown]
 # ## 4 · The pool
@@ -172,6 +162,13 @@ print("states:", [str(pool.state(page)) for page in range(4)])
 pool.drop(first, keep=False)
 print("free queue:", pool.free_pages())
 print("next page handed out:", pool.take())
+
+# %% [markdown]
+# ### Exercise 03.free_queue · The free queue (●●○, 15 min)
+# Write the queue in `exercises/03_page_tables/free_queue.py`. What makes it interesting: a page that is wanted again leaves from the middle, and nobody may walk there.
+
+# %%
+check("03.free_queue")
 
 # %% [markdown]
 # ## 5 · Where 0, 7, 2, 11 came from
@@ -256,7 +253,7 @@ page_map(trace)
 # table makes it invisible.</div>
 
 # %% [markdown]
-# ### Try it 3 · predict the pool
+# ### Try it 2 · predict the pool
 # Release B, then D. Which pages are in the free queue, first to last? (A sequence gives its pages back last page first; notebook 08 shows why.)
 #
 # <details><summary>Solution</summary>
@@ -300,8 +297,7 @@ print("D:", manager.table(D))
 
 # %% [markdown]
 # <div class="alert alert-block alert-success"><b>Takeaway 3.</b> An operation on memory happens as a whole or not at all. Half an allocation is a leak with a delay.</div>
-
-# %% [markdown]
+#
 # ## 7 · The bound, under fire
 #
 # Two promises were made: no sequence ever wastes a whole page, and nothing leaks. `check()` proves the books after every operation; let us give it a few thousand random ones.
@@ -390,6 +386,13 @@ print("a third request would find", manager.lookup(system + [5]), "tokens")
 # number of table entries that name it, no more and no less.</div>
 
 # %% [markdown]
+# ### Exercise 03.pool · States and reference counts (●●○, 20 min)
+# Three states, one count, four moves: write them in `exercises/03_page_tables/pool.py`, on top of your free queue. Your pool will serve a real model in chapter 13.
+
+# %%
+check("03.pool")
+
+# %% [markdown]
 # ## 9 · Copy before you write
 #
 # One prompt, two answers: the second sequence is a **fork** of the first. At first they share everything, the half-filled last page included.
@@ -430,56 +433,18 @@ show(
 # <div class="alert alert-block alert-success"><b>Takeaway 5.</b> A page with more than one reference is never written. Whoever must write copies first, and only the last page can ever need it.</div>
 
 # %% [markdown]
-# ### Try it 4 · how many references?
-# A sequence of 10 tokens, pages of 4, is forked three times (so four sequences in all). How many references does each of its three pages have? Then *one* of the forks is extended to 11 tokens: and now?
-#
-# <details><summary>Solution</summary>
-#
-# `[4, 4, 4]`, then `[4, 4, 3]`: the fork that was extended has a copy of the third page, which itself has one reference.
-# </details>
+# ### Exercise 03.extend · Grow, or change nothing (●●○, 20 min)
+# Write growth that happens as a whole or not at all, in `exercises/03_page_tables/extend.py`. It uses your pool if you have written it already, and ours if not.
 
 # %%
-after_forks, after_extend = ..., ...  # two lists: a number for each original page
-
-if ... in (after_forks, after_extend):
-    print("not answered yet: two lists of three numbers")
-else:
-    family = CacheManager(num_pages=10, page_size=4)
-    family.admit(0, [0] * 10)
-    for child in (1, 2, 3):
-        family.fork(0, child)
-    assert after_forks == [family.pool.refcount(page) for page in range(3)], (
-        "count the tables that name each page"
-    )
-    family.extend(1, 11)
-    assert after_extend == [family.pool.refcount(page) for page in range(3)], (
-        "who left the third page?"
-    )
-    print("right")
+check("03.extend")
 
 # %% [markdown]
-# ### Try it 5 · a fork that never copies
-# With pages of 4: choose a length for the parent (5 to 12) such that extending a fork of it by one token copies nothing.
-#
-# <details><summary>Solution</summary>
-#
-# 8 or 12: the last page is full, so the next token starts a fresh page, and full pages are never written again.
-# </details>
+# ### Exercise 03.fork · Fork, and copy before you write (●●●, 30 min)
+# Write fork and append in `exercises/03_page_tables/fork.py`. The check keeps a memory of letters beside your tables, and every sequence must find what it wrote.
 
 # %%
-parent_length = ...
-
-if parent_length is ...:
-    print("not answered yet: a number from 5 to 12")
-else:
-    family = CacheManager(num_pages=10, page_size=4)
-    family.admit(0, [0] * parent_length)
-    family.fork(0, 1)
-    family.extend(1, parent_length + 1)
-    assert 5 <= parent_length <= 12 and not family.take_copies(), (
-        "it copied: the last page was not full"
-    )
-    print("right")
+check("03.fork")
 
 # %% [markdown]
 # ## 10 · The real thing
@@ -572,6 +537,13 @@ for engine in (llm.engine, alone.engine):
 llm.page_map()
 
 # %% [markdown]
+# ### Exercise 03.audit · Audit the books (●●○, 15 min)
+# `engine.check()` proved the books. Write such a proof in `exercises/03_page_tables/audit.py`: it is given tables, counts and queues, some of them wrong.
+
+# %%
+check("03.audit")
+
+# %% [markdown]
 # ## 11 · What does the detour cost?
 #
 # "GPUs dislike indirection." How much of it is there? For one page, the table adds four bytes to read; the page itself, in every layer, is a little more.
@@ -586,8 +558,7 @@ print(
 
 # %% [markdown]
 # <div class="alert alert-block alert-success"><b>Takeaway 6.</b> The indirection is paid once a page, not once a number. What it buys is memory without holes, growth without copying, and sharing.</div>
-
-# %% [markdown]
+#
 # ## Pause and recall
 #
 # <details><summary>What does a page table map to what, and what does a slot add?</summary>
@@ -610,8 +581,7 @@ print(
 #
 # The scheduler answers a refusal by waiting or by taking pages from somebody, and then tries again. Whatever a failed attempt kept would be lost, or counted twice.
 # </details>
-
-# %% [markdown]
+#
 # ## Interview questions
 #
 # <details><summary>Why prefix sharing on top of page reuse? (Avoid: "prefix caching only speeds up the tokenizer".)</summary>
@@ -629,8 +599,7 @@ print(
 #
 # Each attends to a key and a value that belong to the other's token: fluent, plausible text that is sometimes wrong, and not reproducible alone. No crash. That is why it is an invariant and not a test case.
 # </details>
-
-# %% [markdown]
+#
 # ## Sketch from memory
 #
 # One row of logical pages, one row of physical pages, lines between them; two requests, one shared prefix marked. Around it four labels: *prefill*, *decode*, *cache*, *concurrency*; write at each whether it is
@@ -640,8 +609,7 @@ print(
 #
 # The picture of section 8, with labels: prefill is compute-heavy; decode, cache and concurrency are memory-heavy: decode re-reads the cache, the cache grows with every token, and concurrency multiplies it.
 # </details>
-
-# %% [markdown]
+#
 # ## Bridge
 #
 # We gathered the keys into one row before we used them. An engine that did that for every step would copy its whole cache again and again. Chapter 04, *attention over pages*, shows why it need not: the softmax does not care

@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
+from pagedlab.learn.exercise import all_exercises
 from tools import notebooks as tool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,9 +175,23 @@ def test_a_chapter_has_its_parts(name, notebook):
         assert part in notebook.cells[0].source
     for part in ("## Pause and recall", "## Interview question", "(Avoid: ", "## Sketch from memory", "## Bridge"):
         assert part in text
-    assert text.count("<b>Takeaway") >= 3 and 4 <= text.count("### Try it") <= 7
+    assert text.count("<b>Takeaway") >= 3 and text.count("### Try it") <= 7
+    assert 4 <= text.count("### Try it") + text.count("### Exercise")
     assert text.count("<details>") == text.count("</details>") == text.count("<summary>")
     assert text.count("<summary>Solution</summary>") == text.count("### Try it")
+
+
+def test_its_exercises_stand_in_the_notebook_each_with_its_check(name, notebook):
+    named = re.findall(r"^### Exercise (\d\d\.\w+) · ", prose(notebook), re.M)
+    checked = re.findall(r'^check\("(.+)"\)$', "\n".join(cell.source for cell in code_cells(notebook)), re.M)
+    assert named == checked and sorted(named) == sorted(e for e in all_exercises() if e.startswith(name[:2]))
+    for number, cell in enumerate(notebook.cells):
+        if cell.source.startswith("### Exercise"):
+            exercise = all_exercises()[cell.source.split()[2]]
+            level = "●" * exercise.difficulty + "○" * (3 - exercise.difficulty)
+            assert cell.source.splitlines()[0].endswith(f"· {exercise.title} ({level}, {exercise.minutes} min)")
+            assert f"`exercises/{exercise.file}`" in cell.source
+            assert notebook.cells[number + 1].source.endswith(f'check("{exercise.name}")')
 
 
 def test_prose_between_cells_is_short(notebook):

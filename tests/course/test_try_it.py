@@ -49,10 +49,7 @@ ANSWERS = {
     },
     "03_page_tables": {
         "slot_of_50": Answers("178", "50"),
-        "my_locate": Answers("pages[position // page_size], position % page_size", "position // page_size, 0"),
         "free_queue": Answers("[1, 6, 5, 4, 3]", "[1, 3, 4, 5, 6]"),
-        "after_forks, after_extend": Answers("[4, 4, 4], [4, 4, 3]", "[4, 4, 4], [4, 4, 4]"),
-        "parent_length": Answers("8", "9"),
     },
     "04_attention_over_pages": {
         "grows_or_shrinks": Answers("'shrinks'", "'grows'"),

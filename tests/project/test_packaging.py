@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+SOLUTIONS = ROOT / "exercises" / "solutions"
 
 #: `kernels` is another project's import name, and transformers looks for it.
 BESIDE_TRANSFORMERS = """
@@ -38,6 +39,10 @@ def test_the_wheel_carries_every_file_of_both_packages_and_nothing_else(wheel: P
         str(path.relative_to(parent))
         for parent, package in ((ROOT, "pagedlab"), (ROOT / "kernels", "pagedlab_kernels"))
         for path in (parent / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    } | {
+        f"pagedlab/learn/solutions/{path.relative_to(SOLUTIONS).as_posix()}"
+        for path in SOLUTIONS.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert carried == expected
