@@ -104,8 +104,6 @@ show(
     caption="Above, what the request sees: pages 0 to 3 in order, the last one half full. "
     "Below, where they are: pages 0, 7, 2 and 11 of the pool.",
 )
-
-# %%
 for position in (0, 15, 16, 40, 55):
     page, offset = sketch.locate(position)
     print(

@@ -176,7 +176,7 @@ def test_a_chapter_has_its_parts(name, notebook):
     for part in ("## Pause and recall", "## Interview question", "(Avoid: ", "## Sketch from memory", "## Bridge"):
         assert part in text
     assert text.count("<b>Takeaway") >= 3 and text.count("### Try it") <= 7
-    assert 4 <= text.count("### Try it") + text.count("### Exercise")
+    assert text.count("### Try it") + text.count("### Exercise") >= 4
     assert text.count("<details>") == text.count("</details>") == text.count("<summary>")
     assert text.count("<summary>Solution</summary>") == text.count("### Try it")
 

@@ -226,12 +226,18 @@ def _beside_ours(mine: ModuleType, judge: Judge, steps: list[tuple[str, int, boo
             judge.equal(_told(found), _told(wanted), case=case)
         elif name in ("take", "drop"):
             judge.equal(found, wanted, case=case)
-        books = [
-            {"state": [str(pool.state(page)) for page in range(4)], "references": [pool.refcount(p) for p in range(4)]}
-            | {"free queue": pool.free_pages(), "cached": sorted(pool.cached_pages())}
-            for pool in (own, theirs)
-        ]
-        judge.equal(books[1], books[0], case=case, expected_rows=books[0], actual_rows=books[1])
+        wanted_books, found_books = _books(own), _books(theirs)
+        judge.equal(found_books, wanted_books, case=case, expected_rows=wanted_books, actual_rows=found_books)
+
+
+def _books(pool: Any) -> dict[str, list[Any]]:
+    """What each of the four pages of a pool is, how many hold it, and what is free and cached."""
+    return {
+        "state": [str(pool.state(page)) for page in range(4)],
+        "references": [pool.refcount(page) for page in range(4)],
+        "free queue": pool.free_pages(),
+        "cached": sorted(pool.cached_pages()),
+    }
 
 
 def _outcome(call: Callable[[], Any]) -> Any:
