@@ -93,6 +93,12 @@ except IndexError as error:
 
 # %%
 sketch = PageTable(page_size=16, pages=[0, 7, 2, 11], num_tokens=56)
+for position in (0, 15, 16, 40, 55):
+    page, offset = sketch.locate(position)
+    print(
+        f"position {position:2} → logical page {position // 16} → physical page {page:2}, "
+        f"offset {offset:2}, slot {page * 16 + offset:3}"
+    )
 show(
     page_table_svg(
         sketch.pages,
@@ -104,12 +110,6 @@ show(
     caption="Above, what the request sees: pages 0 to 3 in order, the last one half full. "
     "Below, where they are: pages 0, 7, 2 and 11 of the pool.",
 )
-for position in (0, 15, 16, 40, 55):
-    page, offset = sketch.locate(position)
-    print(
-        f"position {position:2} → logical page {position // 16} → physical page {page:2}, "
-        f"offset {offset:2}, slot {page * 16 + offset:3}"
-    )
 
 # %% [markdown]
 # ### Try it 1 · one slot by hand
