@@ -60,8 +60,9 @@ class Engine:
     These take a name or an object of your own: ``prefix_cache`` (none, hash, radix), ``eviction`` (lru, lfu, fifo,
     priority), ``order`` (fcfs, priority, shortest, longest_prefix), ``admission`` (max_utilisation, whole_prompt,
     reserve_everything, guaranteed_no_evict, optimistic_ratio), ``victim`` (last_in_line, last_arrived, lowest_priority,
-    least_output), ``drafter`` (prompt_lookup), ``attention`` (reference, cpu, triton) and ``pool``. ``adapters``: LoRA
-    adapters by name, each a folder as PEFT writes it, which requests may ask for.
+    least_output), ``drafter`` (prompt_lookup), ``attention`` (reference, cpu, triton) and ``pool``. In place of the
+    classes CacheManager and Scheduler, ``manager`` and ``scheduler`` may name others that are made and behave as they
+    do. ``adapters``: LoRA adapters by name, each a folder as PEFT writes it, which requests may ask for.
     """
 
     def __init__(
@@ -87,6 +88,8 @@ class Engine:
         attention: str | AttentionFn | None = None,
         adapters: Mapping[str, str | Path | LoraAdapter] | None = None,
         pool: PagePool | None = None,
+        manager: Callable[..., CacheManager] = CacheManager,
+        scheduler: Callable[..., Scheduler] = Scheduler,
         seed: int = 0,
         trace: bool = True,
     ) -> None:
@@ -118,7 +121,7 @@ class Engine:
             self.trace.piece = self.tokenizer.piece
         cache = _prefix_cache(prefix_cache, page_size)
         first_out = eviction_order(eviction)
-        self.manager = CacheManager(
+        self.manager = manager(
             num_pages,
             page_size,
             prefix_cache=cache,
@@ -129,7 +132,7 @@ class Engine:
             partial_hits=partial_hits,
             window=self.config.window,
         )
-        self.scheduler = Scheduler(
+        self.scheduler = scheduler(
             self.manager,
             Limits(
                 max_tokens_per_step,

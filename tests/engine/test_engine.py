@@ -10,8 +10,10 @@ import torch
 from pagedlab import LLM, SamplingParams
 from pagedlab.engine.outputs import RequestOutput
 from pagedlab.errors import InvalidConfig, InvalidRequest, StepFailed
+from pagedlab.memory.manager import CacheManager
 from pagedlab.memory.prefix_hash import HashPrefixCache
 from pagedlab.models.catalog import LoadedModel
+from pagedlab.scheduling.scheduler import Scheduler
 from tests.engine.oracle import greedy, logits_of_last
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
@@ -316,6 +318,18 @@ def test_your_own_pool_cache_order_and_attention_serve_the_model(
     )
     assert token_ids(llm.generate(some_prompts(), GREEDY)) == expected
     assert calls > 0 and isinstance(llm.engine.manager.pool, MyPool)
+
+
+def test_your_own_manager_and_scheduler_serve_the_model(tiny_model: LoadedModel, expected: list[list[int]]) -> None:
+    class MyManager(CacheManager):
+        pass
+
+    class MyScheduler(Scheduler):
+        pass
+
+    llm = LLM(tiny_model, page_size=4, num_pages=100, manager=MyManager, scheduler=MyScheduler)
+    assert token_ids(llm.generate(some_prompts(), GREEDY)) == expected
+    assert type(llm.engine.manager) is MyManager and type(llm.engine.scheduler) is MyScheduler
 
 
 @pytest.mark.parametrize(
