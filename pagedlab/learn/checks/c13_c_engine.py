@@ -1,0 +1,97 @@
+"""Chapter 13: what a whole engine holds and wastes."""
+
+from __future__ import annotations
+
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from pagedlab.learn.exercise import exercise
+from pagedlab.learn.judge import Judge
+from pagedlab.memory.table import PageTable
+
+SIZE = 4
+
+
+@exercise(
+    "13.watch",
+    "What it wastes",
+    difficulty=2,
+    minutes=20,
+    needs=("torch",),
+    hints=(
+        "Count pages, not table entries: which container has each page once?",
+        "A dict from page to tokens in it. Logical page number i of a table holds min(size, num_tokens - i * size).",
+        "for logical, page in enumerate(table.pages):\n    tokens = min(size, table.num_tokens - logical * size)\n"
+        "    filled[page] = max(tokens, filled.get(page, 0))",
+    ),
+)
+def watch(mine: ModuleType, judge: Judge) -> None:
+    from hypothesis import strategies as st
+
+    with judge.rule("one sequence: whole pages are held, tokens fill them"):
+        for tokens, wanted in ((1, (4, 1)), (4, (4, 4)), (6, (8, 6))):
+            _expect(mine, judge, [[PageTable(SIZE, list(range(-(-tokens // SIZE))), tokens)]], [wanted])
+    with judge.rule("a shared page is held once, and filled as far as the one that fills it most"):
+        shared = [PageTable(SIZE, [0, 1], 6), PageTable(SIZE, [0, 2], 7)]
+        _expect(mine, judge, [shared], [(12, 9)])
+        forked = [PageTable(SIZE, [0, 1], 6), PageTable(SIZE, [0, 1], 7), PageTable(SIZE, [0, 1], 5)]
+        _expect(mine, judge, [forked], [(8, 7)])
+    with judge.rule("one reading a step; most_held and waste are over all of them"):
+        steps = [[PageTable(SIZE, [0, 1], 5)], [], [PageTable(SIZE, [3], 4), PageTable(SIZE, [2], 1)]]
+        seen = _expect(mine, judge, steps, [(8, 5), (0, 0), (8, 5)])
+        judge.equal(seen.most_held, 8, case="most_held of [(8, 5), (0, 0), (8, 5)]")
+        judge.close(seen.waste, 0.375, case="waste of [(8, 5), (0, 0), (8, 5)]")
+        uneven = _expect(mine, judge, [[PageTable(SIZE, [0, 1, 2], 12)], [PageTable(SIZE, [0], 1)]], [(12, 12), (4, 1)])
+        judge.equal(uneven.most_held, 12, case="most_held of [(12, 12), (4, 1)]")
+        judge.close(uneven.waste, 3 / 16, case="waste of [(12, 12), (4, 1)]", why="sums, not a mean of shares")
+    with judge.rule("where nothing was held, nothing was wasted"):
+        nothing = _expect(mine, judge, [], [])
+        judge.equal((nothing.most_held, nothing.waste), (0, 0.0), case="most_held and waste before any step")
+        judge.equal(_expect(mine, judge, [[]], [(0, 0)]).waste, 0.0, case="waste of a step in which nobody runs")
+    with judge.rule("a real engine, beside its own page map"):
+        judge.prove(
+            lambda number, size: _beside_the_map(mine, judge, number, size),
+            st.integers(1, 8),
+            st.sampled_from([1, 3, 4, 16]),
+            examples=8,
+        )
+
+
+def _expect(mine: ModuleType, judge: Judge, steps: list[list[PageTable]], wanted: list[tuple[int, int]]) -> Any:
+    """Readings of an engine that has these tables after its steps, one list a step."""
+    scheduler = SimpleNamespace(running=[])
+    tables: dict[int, PageTable] = {}
+    manager = SimpleNamespace(page_size=SIZE, table=tables.__getitem__)
+    engine = SimpleNamespace(manager=manager, scheduler=scheduler, listeners=[])
+    case = "; ".join(" and ".join(f"{t.pages} with {t.num_tokens} tokens" for t in step) or "nobody" for step in steps)
+    judge.trying(f"tables after each step: {case}")
+    seen = mine.Watch(SimpleNamespace(engine=engine))
+    for step in steps:
+        tables.clear()
+        tables.update(enumerate(step))
+        scheduler.running = [SimpleNamespace(id=number) for number in tables]
+        for listener in engine.listeners:
+            listener(None)
+    judge.equal([tuple(reading) for reading in seen.readings], wanted, case=f"tables after each step: {case}")
+    return seen
+
+
+def _beside_the_map(mine: ModuleType, judge: Judge, number: int, page_size: int) -> None:
+    from pagedlab import LLM, SamplingParams
+    from pagedlab.learn.checks.c13_model import prompts, tiny
+    from pagedlab.view.frames import count
+
+    case = f"{number} prompts, pages of {page_size}"
+    judge.trying(case)
+    llm = LLM(tiny(), page_size=page_size, num_pages=800 // page_size)
+    seen = mine.Watch(llm)
+    wanted: list[tuple[int, int]] = []
+
+    def read_map(plan: Any) -> None:
+        counts = count(llm.trace.replay())
+        wanted.append((counts.slots, counts.slots - counts.waste))
+
+    llm.engine.listeners.append(read_map)
+    params = SamplingParams(temperature=0, max_tokens=4, ignore_eos=True)
+    llm.generate(prompts()[:number], params, progress=False)
+    judge.equal([tuple(reading) for reading in seen.readings], wanted, case=case)
