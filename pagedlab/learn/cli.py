@@ -116,3 +116,25 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write them.")] = 
 
     written = write_stubs(folder)
     print(f"{len(written)} stubs written into {folder}; what was there was left alone")
+
+
+@app.command()
+def export(
+    chapter: Annotated[str, typer.Argument(help="Only this chapter, such as 03.")] = "",
+    otter: Annotated[Path | None, typer.Option(help="Write assignments for otter-grader into this folder.")] = None,
+    nbgrader: Annotated[Path | None, typer.Option(help="Write assignments for nbgrader into this folder.")] = None,
+) -> None:
+    """For instructors: the exercises of each chapter as a notebook that a grader hands out and grades."""
+    from pagedlab.learn.export import Grader
+    from pagedlab.learn.export import export as write_assignments
+
+    if otter is None and nbgrader is None:
+        raise typer.BadParameter("say for which grader, and where: --otter DIR or --nbgrader DIR")
+    for grader, folder in ((Grader.OTTER, otter), (Grader.NBGRADER, nbgrader)):
+        if folder is not None:
+            written = write_assignments(folder, grader, chapter)
+            first = written[0]
+            make = f"nbgrader generate_assignment {first.stem}     (in {folder})"
+            if grader is Grader.OTTER:
+                make = f"otter assign {first} {folder / 'dist' / first.stem}"
+            print(f"{len(written)} assignments for {grader} in {folder}. The students' version of the first:\n  {make}")

@@ -33,8 +33,12 @@ def stub_of(name: str, solution: str) -> str:
         written = _NAME.findall(solution, 0, match.start())[-1]
         return f'{indent}raise NotImplementedError("{name}: {written} is yours to write")\n'
 
-    text = _PART.sub(replaced, _WHY.sub("", solution))
-    return re.sub(r"\n{4,}", "\n\n\n", text).rstrip() + "\n"
+    return re.sub(r"\n{4,}", "\n\n\n", _PART.sub(replaced, without_why(solution)))
+
+
+def without_why(solution: str) -> str:
+    """The solution, as it is handed to somebody who is to find out why."""
+    return _WHY.sub("", solution).rstrip() + "\n"
 
 
 def why_of(solution: str) -> str:

@@ -77,8 +77,9 @@ def _expect(mine: ModuleType, judge: Judge, steps: list[list[PageTable]], wanted
 
 
 def _beside_the_map(mine: ModuleType, judge: Judge, number: int, page_size: int) -> None:
-    from pagedlab import LLM, SamplingParams
+    from pagedlab.engine.llm import LLM
     from pagedlab.learn.checks.c13_model import prompts, tiny
+    from pagedlab.scheduling.sampling import SamplingParams
     from pagedlab.view.frames import count
 
     case = f"{number} prompts, pages of {page_size}"

@@ -30,7 +30,7 @@ def answers(knobs: dict[str, Any], most_steps: int = 400) -> list[list[int]] | N
 
     None where so many steps were not enough: about 90 are.
     """
-    from pagedlab import SamplingParams
+    from pagedlab.scheduling.sampling import SamplingParams
     from pagedlab.engine.engine import Engine
 
     engine = Engine(tiny(), **(TIGHT | knobs))
