@@ -30,8 +30,8 @@ def answers(knobs: dict[str, Any], most_steps: int = 400) -> list[list[int]] | N
 
     None where so many steps were not enough: about 90 are.
     """
-    from pagedlab.scheduling.sampling import SamplingParams
     from pagedlab.engine.engine import Engine
+    from pagedlab.scheduling.sampling import SamplingParams
 
     engine = Engine(tiny(), **(TIGHT | knobs))
     params = SamplingParams(temperature=0, max_tokens=10, ignore_eos=True)
