@@ -1,0 +1,28 @@
+"""What it costs to wait for the longest.
+
+A server computes up to ``places`` requests at once; request i needs ``lengths[i]`` steps. They enter in the order of
+the list, and each takes one place until its last step.
+
+- *Static* batching fills all places, then computes until the longest of that batch has ended; only then does the next
+  batch enter.
+- *Continuous* batching gives a place to the next request in the very step after its last one ended.
+
+For lengths [3, 8, 2, 5] and two places:
+
+    static        A A A . . . . . C C . . .        continuous    A A A C C D D D D D
+                  B B B B B B B B D D D D D                      B B B B B B B B . .
+
+    13 steps, 8 of 26 places idle                  10 steps, 2 of 20 places idle
+
+Steps with nobody to serve do not count. A place that has nobody in it in a step that counts is idle in it.
+"""
+
+
+def static(lengths: list[int], places: int) -> tuple[int, int]:
+    """``(steps, idle places)`` of static batching. The idle places of all steps are added up. No requests: (0, 0)."""
+    raise NotImplementedError("07.static_batching: static is yours to write")
+
+
+def continuous(lengths: list[int], places: int) -> tuple[int, int]:
+    """``(steps, idle places)`` of continuous batching."""
+    raise NotImplementedError("07.static_batching: continuous is yours to write")
