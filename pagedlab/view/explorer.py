@@ -67,7 +67,11 @@ class Explorer(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        data |= {"text/plain": repr(self), "image/png": self._still()}
+        data["text/plain"] = repr(self)
+        try:
+            data["image/png"] = self._still()
+        except ImportError:  # no matplotlib, as in a browser: there the widget itself is alive
+            return data, metadata
         return data, metadata | {"image/png": {"alt": self.at_start.title}}
 
     def _still(self) -> bytes:
