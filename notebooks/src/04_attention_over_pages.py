@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from pagedlab import LLM, SamplingParams
+from pagedlab.learn import check
 from pagedlab.view.figures import draw_page_table, new_figure, show
 from pagedlab.view.palette import OWNERS
 from pagedlab_kernels import get_attention
@@ -158,6 +159,13 @@ print(f"one layer of one sequence: {cache_bytes / 2**20:.0f} MiB of keys and val
 print(f"moved by gathering: {sum(trips.values()) * cache_bytes / 2**20:.0f} MiB")
 
 # %% [markdown]
+# ### Exercise 04.gather · Collect the pages (●○○, 10 min)
+# The detour once more, as a function for any table, in `exercises/04_attention_over_pages/gather.py`. Of the last page it may touch only what holds tokens: the rest is poison.
+
+# %%
+check("04.gather")
+
+# %% [markdown]
 # ## 4 · Reading them where they lie
 #
 # So: no row. Walk over the tokens, find each key through the table, keep only its *score*, a single number. Then walk once more for the values.
@@ -219,24 +227,11 @@ round(float(weights @ torch.tensor([10.0, 20.0, 30.0])), 4)
 # The first token shrank what was before it by e^(−∞) = 0: nothing was there. The second one, larger, shrank the first to e^(1−3) = 0.135. The third left all as it was.
 
 # %% [markdown]
-# ### Try it 2 · what must be remembered
-# A context of 100,000 tokens, one head, head size 128. How many numbers does the online softmax remember between two tokens?
-#
-# <details><summary>Solution</summary>
-#
-# 128 + 2: the accumulator, the maximum and the sum. The length does not appear.
-# </details>
+# ### Exercise 04.online_softmax · The softmax that never looks back (●●○, 20 min)
+# What was done by hand above, with vectors for values, as `exercises/04_attention_over_pages/online_softmax.py`. Its scores come from an iterator: looking back is impossible.
 
 # %%
-numbers_remembered = ...
-
-if numbers_remembered is ...:
-    print("not answered yet: a number")
-else:
-    assert numbers_remembered == len(["largest", "total"]) + 128, (
-        "which of the three has how many?"
-    )
-    print("right")
+check("04.online_softmax")
 
 # %% [markdown]
 # ## 6 · Page by page
@@ -298,7 +293,7 @@ for logical, page in enumerate(table):
 # <div class="alert alert-block alert-success"><b>Takeaway 2.</b> Each page is read once, in place, in any order. Between pages (largest, total, acc) is all that is kept. The length of the context appears nowhere.</div>
 
 # %% [markdown]
-# ### Try it 3 · any order
+# ### Try it 2 · any order
 # The loop went through the table from front to back. Change `visit` to another order of the three logical pages and see whether the result cares.
 #
 # <details><summary>Solution</summary>
@@ -403,26 +398,6 @@ print("merged by lse:", lse.softmax(0) @ means)
 # A softmax of softmaxes: attention over parts is attention over the parts' results. The name of the method in kernels is *split-KV*, or Flash-Decoding.
 
 # %% [markdown]
-# ### Try it 4 · an empty part
-# A walker without any token reports largest = −∞ and total = 0. What is the weight of its part, and what is the danger in computing it?
-#
-# <details><summary>Solution</summary>
-#
-# lse = −∞, so its weight is e^(−∞) = 0: it counts for nothing. The danger: its *mean* is acc / total = 0 / 0, which is not a number, and 0 × nan is nan again. A kernel must report some finite mean for an empty part. And if both are
-# empty, −∞ − (−∞) is nan too: a row that sees nothing must be handled before.
-# </details>
-
-# %%
-weight_of_an_empty_part = ...
-
-if weight_of_an_empty_part is ...:
-    print("not answered yet: a number from 0 to 1")
-else:
-    parts = torch.tensor([-math.inf, 2.5])
-    assert weight_of_an_empty_part == float(parts.softmax(0)[0]), "softmax of −∞ beside 2.5"
-    print("right")
-
-# %% [markdown]
 # Is the merged result *exactly* the same? On paper yes; in a computer additions round, and in another order they round differently. Usually nobody minds, but somebody who compares two runs bit by bit does. Then the cuts must not depend on who else is in the batch: parts of a fixed size.
 
 # %%
@@ -436,6 +411,13 @@ print(
 
 # %% [markdown]
 # <div class="alert alert-block alert-success"><b>Takeaway 3.</b> The states of any two sets of tokens merge into that of both. So a context may be split among workers, a shared prefix attended to once for everybody, or a cache spread over machines: merge, and nobody sees the seam.</div>
+
+# %% [markdown]
+# ### Exercise 04.merge · Merge two partial attentions (●●○, 20 min)
+# Two workers, or twenty, and some of them found nothing: write the merge in `exercises/04_attention_over_pages/merge.py`.
+
+# %%
+check("04.merge")
 
 # %% [markdown]
 # ## 9 · Many queries: prefill
@@ -461,24 +443,18 @@ print(
 # Decode is a chunk of one, and needs no mask at all. That is why an engine need not tell the two apart: sequences with one new token and sequences with hundreds share a step (chapter 07).
 
 # %% [markdown]
-# ### Try it 5 · a window
-# Some models let a token see only the last *W* tokens, itself included (Mistral: 4,096). The context has 22 tokens, the newest one asks, W is 7, pages have 4 slots. Which logical pages does it touch? The others could be given back.
-#
-# <details><summary>Solution</summary>
-#
-# It sees positions 15 to 21: pages 3 (position 15), 4 (16–19) and 5 (20, 21). Pages 0, 1 and 2 will never be read again.
-# </details>
+# ### Exercise 04.window · A window, and the pages behind it (●●○, 20 min)
+# Some layers see only the last W tokens, and what lies behind can be given back. Write in `exercises/04_attention_over_pages/window.py` which pages those are, and attention to what is left.
 
 # %%
-pages_in_the_window = ...
+check("04.window")
 
-if pages_in_the_window is ...:
-    print("not answered yet: a list of logical pages")
-else:
-    truth = sorted({position // page_size for position in range(22 - 7, 22)})
-    assert list(pages_in_the_window) == truth, "which positions are the last seven?"
-    print("right")
+# %% [markdown]
+# ### Exercise 04.paged_attention · Attention where the keys lie (●●●, 45 min)
+# Everything so far in one function, for all heads and several rows: `exercises/04_attention_over_pages/paged_attention.py`. Chapter 13 hands it to the engine.
 
+# %%
+check("04.paged_attention")
 
 # %% [markdown]
 # ## 10 · Yours serves a model

@@ -53,9 +53,6 @@ ANSWERS = {
     },
     "04_attention_over_pages": {
         "grows_or_shrinks": Answers("'shrinks'", "'grows'"),
-        "numbers_remembered": Answers("130", "100_000"),
-        "weight_of_an_empty_part": Answers("0", "1"),
-        "pages_in_the_window": Answers("[3, 4, 5]", "[4, 5]"),
     },
 }
 
