@@ -1,4 +1,4 @@
-"""Chapter 13: what a whole engine holds and wastes."""
+"""Chapter 13: attention in every layer, and what a whole engine holds and wastes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,81 @@ from pagedlab.learn.judge import Judge
 from pagedlab.memory.table import PageTable
 
 SIZE = 4
+
+
+@exercise(
+    "13.attention",
+    "Your attention, in every layer",
+    difficulty=1,
+    minutes=15,
+    needs=("torch",),
+    after=("04.paged_attention",),
+    hints=(
+        "A loop over the sequences of the batch. Which rows of q are those of sequence b?",
+        "query_start has one entry more than there are sequences: rows query_start[b] to query_start[b + 1]. A "
+        "sequence of n tokens has ceil(n / P) pages.",
+        "rows = slice(starts[b], starts[b + 1])\npages = batch.page_tables[b, : -(-length // size)].tolist()\n"
+        "out[rows] = paged_attention(q[rows], kv, pages, length, scale)",
+    ),
+)
+def attention(mine: ModuleType, judge: Judge) -> None:
+    from hypothesis import strategies as st
+
+    from pagedlab.learn.checks.c13_model import same_tokens
+
+    with judge.rule("one sequence that decodes"):
+        _attended(mine, judge, [(5, 1)])
+    with judge.rule("several sequences, each over its own pages"):
+        _attended(mine, judge, [(5, 1), (3, 1), (8, 1)])
+    with judge.rule("chunks of prompts beside single tokens"):
+        _attended(mine, judge, [(6, 6), (9, 1), (7, 3)])
+    with judge.rule("any batch"):
+        sequence = st.integers(1, 12).flatmap(lambda length: st.tuples(st.just(length), st.integers(1, length)))
+        judge.prove(
+            lambda sequences: _attended(mine, judge, sequences),
+            st.lists(sequence, min_size=1, max_size=4),
+            examples=30,
+        )
+    with judge.rule("it serves a model: the engine's own tokens"):
+        same_tokens(judge, "LLM(tiny, attention=attend)", attention=mine.attend)
+
+
+def _attended(mine: ModuleType, judge: Judge, sequences: list[tuple[int, int]]) -> None:
+    """Beside the formula; ``sequences``: tokens in the cache, and how many of them are new. All else is poison."""
+    import torch
+
+    from pagedlab_kernels.batch import PagedBatch
+    from pagedlab_kernels.reference import oracle_attention
+
+    torch.manual_seed(0)
+    needed = [-(-length // SIZE) for length, _ in sequences]
+    order = torch.randperm(sum(needed) + 2).tolist()
+    kv = torch.full((2, len(order), 2, SIZE, 4), torch.nan)
+    tables = torch.full((len(sequences), max(needed) + 1), order[-1], dtype=torch.int32)  # that page is poison
+    for number, (length, _) in enumerate(sequences):
+        for position in range(length):
+            page = order[sum(needed[:number]) + position // SIZE]
+            tables[number, position // SIZE] = page
+            kv[:, page, :, position % SIZE] = torch.randn(2, 2, 4)
+    starts = [0]
+    for _, new in sequences:
+        starts.append(starts[-1] + new)
+    unused = torch.zeros(starts[-1], dtype=torch.int64)
+    batch = PagedBatch(
+        token_ids=unused,
+        positions=unused,
+        slots=unused,
+        query_start=torch.tensor(starts, dtype=torch.int32),
+        context_lens=torch.tensor([length for length, _ in sequences], dtype=torch.int32),
+        page_tables=tables,
+        page_size=SIZE,
+        max_query_len=max(new for _, new in sequences),
+        max_context_len=max(length for length, _ in sequences),
+    )
+    q = torch.randn(starts[-1], 4, 4)
+    case = " and ".join(f"{new} new of {length} tokens" for length, new in sequences)
+    judge.trying(case)
+    judge.close(mine.attend(q, kv, batch, 0.5), oracle_attention(q, kv, batch, 0.5), case=case, within=1e-4)
 
 
 @exercise(

@@ -81,4 +81,19 @@ MUTANTS = {
         ),
         ("what is used", "return (held - filled) / held", "return filled / held"),
     ],
+    "13.attention": [
+        (
+            "the whole row of the table",
+            "batch.page_tables[number, : -(-length // size)].tolist()",
+            "batch.page_tables[0].tolist()",
+        ),
+        ("one row a sequence", "rows = slice(starts[number], starts[number + 1])", "rows = slice(number, number + 1)"),
+        ("all queries for everybody", "paged_attention(q[rows], kv", "paged_attention(q, kv"),
+        ("no scale", "length, scale)", "length, 1.0)"),
+        (
+            "everybody as long as the longest",
+            "out[rows] = paged_attention(q[rows], kv, pages, length, scale)",
+            "out[rows] = paged_attention(q[rows], kv, pages, batch.max_context_len, scale)",
+        ),
+    ],
 }
