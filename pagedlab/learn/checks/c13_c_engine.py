@@ -171,3 +171,61 @@ def _beside_the_map(mine: ModuleType, judge: Judge, number: int, page_size: int)
     params = SamplingParams(temperature=0, max_tokens=4, ignore_eos=True)
     llm.generate(prompts()[:number], params, progress=False)
     judge.equal([tuple(reading) for reading in seen.readings], wanted, case=case)
+
+
+@exercise(
+    "13.serve",
+    "Your engine",
+    difficulty=1,
+    minutes=10,
+    needs=("torch",),
+    after=("03.pool", "07.scheduler", "08.prefix_cache", "13.attention", "13.film"),
+    hints=(
+        "Which of the five are classes that the engine makes, and which are objects that you make?",
+        "pool, prefix_cache and attention are handed over ready: PagePool(num_pages), PrefixCache(page_size), attend.",
+        "return LLM(model, page_size=page_size, num_pages=num_pages, pool=PagePool(num_pages), …, scheduler=Scheduler)",
+    ),
+)
+def serve(mine: ModuleType, judge: Judge) -> None:
+    from pagedlab.learn.checks.c13_model import ours, prompts, tiny
+    from pagedlab.scheduling.sampling import SamplingParams
+
+    with judge.rule("the five parts are yours"):
+        case = "serve(tiny, num_pages=30, page_size=4)"
+        judge.trying(case)
+        llm = mine.serve(tiny(), num_pages=30, page_size=4)
+        engine = llm.engine
+        parts = {
+            "pool": (engine.manager.pool, mine.PagePool),
+            "prefix_cache": (engine.manager.prefix_cache, mine.PrefixCache),
+            "manager": (engine.manager, mine.Manager),
+            "scheduler": (engine.scheduler, mine.Scheduler),
+        }
+        for name, (part, kind) in parts.items():
+            judge.equal(type(part).__name__, kind.__name__, case=f"{case}: {name}")
+        judge.true(
+            engine.runner.attention is mine.attend,
+            actual=engine.runner.attention,
+            expected="attend",
+            case=f"{case}: attention",
+        )
+    with judge.rule("its memory is what was asked for"):
+        for pages, size in ((30, 4), (9, 16)):
+            case = f"serve(tiny, num_pages={pages}, page_size={size})"
+            judge.trying(case)
+            manager = mine.serve(tiny(), num_pages=pages, page_size=size).engine.manager
+            found = [manager.pool.num_pages, manager.page_size, manager.prefix_cache.page_size]
+            judge.equal(found, [pages, size, size], case=f"{case}: pages, page size, page size of the cache")
+    with judge.rule("other knobs go to LLM"):
+        case = "serve(tiny, max_sequences=3)"
+        judge.trying(case)
+        judge.equal(mine.serve(tiny(), max_sequences=3).engine.scheduler.limits.max_sequences, 3, case=case)
+    with judge.rule("it serves the model: the engine's own tokens"):
+        case = "serve(tiny, num_pages=24, page_size=4).generate(…)"
+        judge.trying(case)
+        llm = mine.serve(tiny(), num_pages=24, page_size=4, max_tokens_per_step=24)
+        params = SamplingParams(temperature=0, max_tokens=10, ignore_eos=True)
+        outputs = llm.generate(prompts(), params, progress=False)
+        for number, (output, wanted) in enumerate(zip(outputs, ours(), strict=True)):
+            judge.row(output.outputs[0].token_ids, wanted, f"{case}: the answer to prompt {number}", "tokens")
+        llm.check()

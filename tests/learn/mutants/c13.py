@@ -96,4 +96,12 @@ MUTANTS = {
             "out[rows] = paged_attention(q[rows], kv, pages, batch.max_context_len, scale)",
         ),
     ],
+    "13.serve": [
+        ("pages of 16 for the cache", "PrefixCache(page_size)", "PrefixCache(16)"),
+        ("the engine's own manager", "        manager=Manager,\n", ""),
+        ("the engine's own scheduler", "        scheduler=Scheduler,\n", ""),
+        ("the engine's own attention", "        attention=attend,\n", ""),
+        ("knobs are lost", "        **knobs,\n", ""),
+        ("a pool of another size", "pool=PagePool(num_pages)", "pool=PagePool(96)"),
+    ],
 }
