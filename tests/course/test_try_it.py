@@ -54,6 +54,10 @@ ANSWERS = {
     "04_attention_over_pages": {
         "grows_or_shrinks": Answers("'shrinks'", "'grows'"),
     },
+    "13_your_own_engine": {
+        "computed": Answers("sum(len(o.prompt_token_ids) - o.num_cached_tokens for o in outputs)", "48"),
+        "broken": Answers("lambda q, kv, batch, scale: attend(q, kv, batch, 2 * scale)", "attend"),
+    },
 }
 
 #: Triton decides when it is imported whether it interprets: these chapters run in a process of their own.
