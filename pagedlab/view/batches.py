@@ -57,9 +57,10 @@ def stay_bars(rehearsal: Rehearsal, places: int) -> list[Bar]:
     bars = []
     for number, row in enumerate(stays(rehearsal, places)):
         segments, end = [], 0
-        for stay in row:
+        for turn, stay in enumerate(row):
             segments.append(Segment(stay.start - end, "free"))
-            segments.append(Segment(stay.stop - stay.start, "abcd"[stay.request % 4], name_of(rehearsal, stay.request)))
+            kind = "abcd"[(number + turn) % 4]  # neighbours look different
+            segments.append(Segment(stay.stop - stay.start, kind, name_of(rehearsal, stay.request)))
             end = stay.stop
         segments.append(Segment(rehearsal.num_steps - end, "free"))
         bars.append(Bar(f"place {number}", [segment for segment in segments if segment.value]))
@@ -82,7 +83,7 @@ def batch_svg(
     lefts = [MARGIN + LABELS + column * cell for column in range(columns + 1)]
     _draw_places(drawing, rehearsal, rows, lefts, cell)
     every = next(pace for pace in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if pace * cell >= 22 or pace == 1000)
-    for column in range(0, columns, every):
+    for column in range(0, rehearsal.num_steps, every):
         drawing.text(lefts[column] + cell / 2, below - 14, str(column), size=10, colour=QUIET, anchor="middle")
     drawing.text(MARGIN, below - 14, "step", size=10, colour=QUIET)
     _draw_work(drawing, rehearsal, lefts, cell, below)
@@ -144,11 +145,6 @@ def _draw_work(drawing: Drawing, rehearsal: Rehearsal, lefts: Sequence[float], c
             solid.append((left, floor - ones * scale, width, ones * scale))
         if step.num_tokens > ones:
             hatched.append((left, floor - step.num_tokens * scale, width, (step.num_tokens - ones) * scale))
-        if cell >= 16 and step.num_tokens:
-            y = floor - step.num_tokens * scale - 6
-            if abs(y - (floor - budget * scale)) < 6:  # not through the line
-                y = floor - budget * scale - 6
-            drawing.text(lefts[number] + cell / 2, y, str(step.num_tokens), size=9, colour=QUIET, anchor="middle")
     drawing.boxes(solid, QUIET)
     drawing.boxes(hatched, mix(QUIET, PAPER, 0.35))
     drawing.lines([line for box in hatched if min(box[2:]) > 4 for line in hatch(box, 5)], QUIET, 1)
@@ -157,6 +153,11 @@ def _draw_work(drawing: Drawing, rehearsal: Rehearsal, lefts: Sequence[float], c
         y = floor - budget * scale
         drawing.lines([(lefts[0], y, lefts[rehearsal.num_steps], y)], INK, 1.2)
         drawing.text(MARGIN, y, f"budget {budget}", size=10, colour=INK)
+    for number, step in enumerate(rehearsal.steps):
+        if cell >= 16 and step.num_tokens:
+            x, y, half = lefts[number] + cell / 2, floor - step.num_tokens * scale - 6, 2.9 * len(str(step.num_tokens))
+            drawing.boxes([(x - half, y - 5, 2 * half, 10)], PAPER)  # the line may run here
+            drawing.text(x, y, str(step.num_tokens), size=9, colour=QUIET, anchor="middle")
 
 
 def _draw_pages(drawing: Drawing, rehearsal: Rehearsal, lefts: Sequence[float], cell: float, top: float) -> None:

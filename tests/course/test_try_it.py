@@ -58,6 +58,10 @@ ANSWERS = {
         "computed": Answers("sum(len(o.prompt_token_ids) - o.num_cached_tokens for o in outputs)", "48"),
         "broken": Answers("lambda q, kv, batch, scale: attend(q, kv, batch, 2 * scale)", "attend"),
     },
+    "07_continuous_batching": {
+        "static_steps, continuous_steps": Answers("8, 6", "8, 8"),
+        "smallest_budget": Answers("32", "64"),
+    },
 }
 
 #: Triton decides when it is imported whether it interprets: these chapters run in a process of their own.

@@ -74,4 +74,4 @@ class SwappingTables(Tables):
 
 
 # Why: both costs grow with the tokens, so it is the machine that decides, not the length: bytes over the bus against
-# FLOPs. vLLM's V1 dropped swapping, since a prompt is computed fast and a prefix cache often still has most of it.
+# FLOPs. vLLM's V1 has dropped swapping: a victim's pages often still lie in the prefix cache when it comes back.
