@@ -268,7 +268,7 @@ check("07.chunked_prefill")
 #
 # ## 5 · When pages run out
 #
-# Places and budget are chosen in advance; pages are not. Whoever runs needs a new page every few tokens, and one day none is left. Twelve pages of 4 slots, and three requests that will want 14 together.
+# Places and budget are chosen in advance; pages are not. Whoever runs needs a new page every few tokens, and one day none is left. Twelve pages of 4 slots, and three requests that will want more than that together.
 
 # %%
 hungry = [Arrival(6, 16, name="A"), Arrival(6, 14, 1, name="B"), Arrival(6, 12, 2, name="C")]
@@ -360,15 +360,30 @@ for name, (manager, swap) in ways.items():
 # A swapped sequence comes back to other pages than it left. Its table is all that changes: host pages are numbered from 12 on, behind those of the device.
 
 # %%
-swaps = []
-swapped = rehearse(
+swaps, swap_trace = [], Trace(num_pages=12, page_size=4)
+manager = CacheManager(12, 4, num_host_pages=8, trace=swap_trace)
+rehearse(
     hungry,
-    Scheduler(CacheManager(12, 4, num_host_pages=8), Limits(32, 4), swap=True),
+    Scheduler(manager, Limits(32, 4), swap=True),
     watch=lambda plan: plan.copies and swaps.append((plan.step, plan.copies)),
 )
 for step, copies in swaps:
     direction = "out" if copies[0].target >= 12 else "in "
     print(f"step {step:2} {direction}", [f"{copy.source} → {copy.target}" for copy in copies])
+
+# %% jupyter={"source_hidden": true}
+show(
+    page_map_svg(swap_trace, step=swaps[0][0], title="Out: C lies in host memory"),
+    caption="C holds no page of the pool, and yet nothing that it computed is lost: four pages of "
+    "host memory keep it.",
+)
+
+# %% jupyter={"source_hidden": true}
+show(
+    page_map_svg(swap_trace, step=swaps[1][0], select=2, title="In: the same tokens elsewhere"),
+    caption="C is back, in the same logical order, in pages 4, 8, 10 and 7. The table hides the "
+    "move from everything that reads through it.",
+)
 
 # %% [markdown]
 # Which is cheaper on a real machine? A token's keys and values cross the bus twice; or its FLOPs are done again. Both are proportional to the tokens, so one number decides: the bus speed at which they are
@@ -440,28 +455,6 @@ for name in [*careful_first, "max_utilisation"]:
 
 # %% [markdown]
 # A **watermark** is the simplest compromise: whoever comes in must leave a few pages for those inside, who will need one each before long.
-
-
-# %%
-class Watermark(AdmissionPolicy):
-    def __init__(self, pages):
-        self.pages = pages
-
-    def admits(self, sequence, inside):
-        manager = inside.manager
-        used = manager.pages_to_admit(sequence.id, sequence.token_ids, sequence.num_tokens)
-        return manager.num_available - used >= self.pages
-
-
-for pages in (0, 8, 16, 32, 64):
-    run = in_memory(Watermark(pages))
-    print(
-        f"keep {pages:2} of 256 pages: {run.num_steps} steps, {run.num_preemptions:2} gave way, "
-        f"{run.num_tokens - work:5,} tokens computed twice"
-    )
-
-# %% [markdown]
-# Eight pages kept of 256 spare nearly all repairs, for four steps more. And a step that computes nothing twice is a shorter step.
 #
 # ### Exercise 07.admission · Who may come in (●●○, 25 min)
 # In `exercises/07_continuous_batching/admission.py` write a watermark that the engine takes, and a line in which a small request may overtake a large one, but not for ever.
@@ -470,6 +463,22 @@ for pages in (0, 8, 16, 32, 64):
 check("07.admission")
 
 # %% [markdown]
+# Yours goes to work at once (ours, until yours is written): the same crowd, and more and more pages kept.
+
+# %%
+from pagedlab.learn import solved
+
+Watermark = solved("07.admission").Watermark
+for share in (0, 1 / 32, 1 / 16, 1 / 8, 1 / 4):
+    run = in_memory(Watermark(share))
+    print(
+        f"keep {256 * share:2.0f} of 256 pages: {run.num_steps} steps, {run.num_preemptions:2} gave way, "
+        f"{run.num_tokens - work:5,} tokens computed twice"
+    )
+
+# %% [markdown]
+# Eight pages of 256 spare nearly all repairs, for four steps more; and a step that computes nothing twice is a shorter step.
+#
 # ## 8 · Nobody waits for ever
 #
 # Who is next, among those who wait? The shortest prompt first gives the smallest mean wait, and lets a long one starve as long as short ones keep coming. One request of 40 tokens, then two short ones every
@@ -540,10 +549,14 @@ for name, run in servers.items():
     )
 
 # %% [markdown]
-# The chain, from left to right: less fragmentation, more live requests, more for the scheduler to choose from, more tokens a step. Not one FLOP was saved; the paged server even computed some tokens twice.
+# The chain, from left to right: less fragmentation, more live requests, more for the scheduler to choose from, more tokens a step. Not one FLOP was saved; the paged server even computed some tokens twice. What moved is
+# utilisation, and with it the tail of the waits and the cost of a token.
 
 # %%
 slow, fast = servers["contiguous"], servers["paged"]
+for name, run in servers.items():
+    first = sorted(run.first_token(number) for number in range(len(crowd)))
+    print(f"{name:10}  first token after {first[60]} steps (median), {first[113]} (19 of 20)")
 more = fast.num_tokens - slow.num_tokens
 print(f"the paged server computed {more:,} tokens more ({100 * more / slow.num_tokens:.0f} %)")
 print(f"and was done in {100 * fast.num_steps / slow.num_steps:.0f} % of the steps")
@@ -585,7 +598,7 @@ show(
 #
 # ## 10 · Turn the dials
 #
-# The same eighteen requests, arriving one a step. The pictures above are two settings of three dials; the explorer holds all of them, and moves without asking the kernel.
+# Token budget, places, pages: three dials. The same eighteen requests, arriving one a step; every setting is served in advance, and moving a slider only picks a picture.
 
 # %%
 arriving = [Arrival(one.prompt, one.output, at=number) for number, one in enumerate(few)]
@@ -651,7 +664,7 @@ check("07.scheduler")
 # | vLLM (V1) | one budget, no phases; running first; 2,048 tokens by default | whoever's next chunk fits | the last running one, or the least urgent, recomputes; nobody comes in during that step |
 # | SGLang | first come first served, or the longest cached prefix first | prompt + a share of max_tokens; the share falls from 0.7 to 0.1 while all goes well | the one with the least output and the longest prompt is retracted, and the share rises |
 # | TensorRT-LLM | in-flight batching | guaranteed_no_evict (default): who can finish with the pages left; or max_utilisation: one step's need | never by default; else the one that started last is paused |
-# | LMDeploy | continuous batching over sessions | | whole sequences are evicted, the longest unused session first, and recomputed when they come back |
+# | LMDeploy | a cache that is kept by session | a session may go on for ever | whole sequences are evicted, the longest unused session first, and recomputed when they come back |
 # | TGI | token budgets for prefill (4,096) and for the whole batch; without chunking, a prefill waits until 0.3 times as many wait as run, or for 20 decode steps | everything a request could need is reserved | never |
 
 # %%
