@@ -10,7 +10,7 @@
 # - weigh admission policies against each other, and bound how long anybody waits;
 # - show, with the engine's own scheduler, why less fragmentation means more throughput.
 #
-# **Time:** 75–90 minutes. **Needs:** Python, no GPU, no model; [03 · page tables](03_page_tables.ipynb) for pages and pools.
+# **Time:** 75–90 minutes, and as long again for all exercises. **Needs:** Python, no GPU, no model; [03 · page tables](03_page_tables.ipynb) for pages and pools.
 
 # %% [markdown]
 # Nothing here computes a single key or value. The scheduler and the cache manager are the engine's own; a *rehearsal* gives them requests and makes up the tokens. Time is counted in steps, work in
@@ -518,6 +518,13 @@ for most in (1000, 8):
         f"overtaken {most:4} times at most: the batch job has its first token after "
         f"{run.first_token(0):2} of {run.num_steps} steps"
     )
+
+# %% jupyter={"source_hidden": true}
+show(
+    batch_svg(run, title="Urgent ones first, eight times at most", places=2),
+    caption="Two places, and two urgent requests every step. The batch job, which came first, is "
+    "passed by B to I, eight of them; then it is overdue, and the next free place is its own.",
+)
 
 # %% [markdown]
 # <div class="alert alert-block alert-success"><b>Takeaway 6.</b> Admission decides how full the pool runs, the order decides who waits, and a bound on overtaking decides that nobody waits for ever. All three are small functions beside one loop.</div>
