@@ -34,6 +34,7 @@ def judged(exercise: Exercise, path: Path) -> Verdict:
 def solved_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an exercise builds on is ours."""
     monkeypatch.setenv(workbook.VARIABLE, str(workbook.solutions_folder()))
+    workbook.stand_ins.clear()  # a test before this one may have run a notebook in this process
 
 
 @PARAMETERS
