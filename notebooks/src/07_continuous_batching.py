@@ -43,7 +43,7 @@ print(
 # %% [markdown]
 # Three steps for three tokens of output: the first computes the whole prompt and says a token, each other one computes the token said before. The last token is said and never computed.
 #
-# ## 1 · A step costs the same for one as for many
+# ## 1 · A step for many costs little more than a step for one
 #
 # A decode step must read all weights, whoever it is for. On paper, for Llama-3-8B on an H100 with 1,000 tokens of context each:
 
@@ -652,7 +652,7 @@ else:
 # %% [markdown]
 # ## 11 · The step with real pages
 #
-# Everything of this chapter meets in one method of forty lines: `Scheduler.schedule`. You have written its parts.
+# Everything of this chapter meets in `Scheduler.schedule` and its two halves, one for those who run and one for those who wait. You have written its parts.
 #
 # ### Exercise 07.scheduler · The step, with real pages (●●●, 45 min)
 # Write both loops in `exercises/07_continuous_batching/scheduler.py`, for the engine's own cache manager, which can say no. In chapter 13 this scheduler serves the real model.

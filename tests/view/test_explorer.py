@@ -35,3 +35,12 @@ def test_readers_without_a_kernel_see_the_first_frame(explorer):
     assert data["image/png"].startswith(b"\x89PNG")
     assert data["text/plain"] == repr(explorer)
     assert metadata["image/png"]["alt"] == explorer.at_start.title
+
+
+def test_where_there_is_no_matplotlib_it_comes_without_a_still_picture(explorer, monkeypatch):
+    def missing(*_size, **_more):
+        raise ImportError("no matplotlib in a browser")
+
+    monkeypatch.setattr("pagedlab.view.explorer.new_figure", missing)
+    data, _metadata = explorer._repr_mimebundle_()
+    assert "image/png" not in data and data["text/plain"] == repr(explorer)
