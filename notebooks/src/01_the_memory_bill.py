@@ -19,6 +19,7 @@
 # %%
 from pagedlab import arithmetic
 from pagedlab.arithmetic import GIB, KIB, MACHINES, MIB, MODELS
+from pagedlab.learn import check
 from pagedlab.view.explorer import Explorer, Frame
 from pagedlab.view.figures import bar, draw_bars, draw_key, draw_roofline, new_figure, show
 
@@ -135,6 +136,13 @@ else:
     print("right")
 
 # %% [markdown]
+# ### Exercise 01.token_bytes · What a token leaves behind (●○○, 10 min)
+# The exercises with a name have files of their own: write `exercises/01_the_memory_bill/token_bytes.py` in any editor, save, and run the cell below. It checks what the file says, and shows the smallest case that is not right yet.
+
+# %%
+check("01.token_bytes")
+
+# %% [markdown]
 # ## 2 · A bill with two lines
 #
 # The first line is the weights: paid once, however many users there are. Counting them takes only the shape of the model.
@@ -161,6 +169,13 @@ for name, model in MODELS.items():
 # %% [markdown]
 # A few dozen users, and most of the memory of a server is cache. So it is worth managing well, and that is what this
 # whole course is about.
+
+# %% [markdown]
+# ### Exercise 01.pool_pages · Cut what is left into pages (●○○, 10 min)
+# A machine, its weights, and the rest cut into pages: `exercises/01_the_memory_bill/pool_pages.py`.
+
+# %%
+check("01.pool_pages")
 
 # %% [markdown]
 # ## 3 · Concurrency is multiplication
@@ -263,27 +278,11 @@ Explorer(
 )
 
 # %% [markdown]
-# ### Try it 2 · how many fit?
-# A 24 GiB card holds Llama-3-8B with 16-bit weights. Users have 4,096 tokens each, the cache is 16-bit and pages hold 16 tokens. How many users
-# fit at once? Use the functions, or a pencil.
-#
-# <details><summary>Solution</summary>
-#
-# 24 GiB less 14.96 GiB of weights leaves 9.04 GiB. A user takes 4,096 × 128 KiB = 0.5 GiB. So 18.
-# In code: `arithmetic.paged_concurrency(arithmetic.pool_pages(24 * GIB, taken, 16, per_token(model)), 16, 4096)`.
-# </details>
+# ### Exercise 01.concurrency · How many at once (●○○, 15 min)
+# How many requests run at once, what they need together, and what pages gain: `exercises/01_the_memory_bill/concurrency.py`.
 
 # %%
-users_that_fit = ...
-
-if users_that_fit is ...:
-    print("not answered yet: a whole number of users")
-else:
-    weights = arithmetic.weight_bytes(arithmetic.num_parameters(model))
-    pool = arithmetic.pool_pages(24 * GIB, weights, 16, per_token(model))
-    right = arithmetic.paged_concurrency(pool, 16, 4096)
-    assert users_that_fit == right, "first the weights, then half a GiB for each user"
-    print("right")
+check("01.concurrency")
 
 # %% [markdown]
 # ## 4 · The model that wins is the one that packs
@@ -341,7 +340,7 @@ show(
 # 16-bit pages: less memory for the weights does not promise less memory at run time.</div>
 
 # %% [markdown]
-# ### Try it 3 · what did it save?
+# ### Try it 2 · what did it save?
 # In the table above, by which percentage did going from 16-bit to 4-bit *weights* shrink the whole bill (cache left at 16 bits)?
 # Round to a whole per cent.
 #
@@ -435,7 +434,7 @@ for batch in (1, 8, 64, 512, 4096):
     )
 
 # %% [markdown]
-# ### Try it 4 · where is the ceiling?
+# ### Try it 3 · where is the ceiling?
 # Without the weights, what is the intensity of decode attention alone? Per KV head and cached token, a head reads a key and a value of
 # `head_dim` numbers at 2 bytes. Each query head that uses it does 2 FLOPs a number for the score and 2 for the sum. In Llama-3-8B four query heads share a KV head.
 #
@@ -493,7 +492,7 @@ show(
 # single request and the chip idles; chase packing and the slowest users suffer. Notebook 10 measures both.</div>
 
 # %% [markdown]
-# ### Try it 5 · the largest batch that keeps a promise
+# ### Try it 4 · the largest batch that keeps a promise
 # You promise at most 10 ms between tokens (2,048 tokens of context, Llama-3-8B, H100, roofline times). What is the largest batch? A loop
 # will do.
 #
@@ -515,6 +514,13 @@ else:
         step = arithmetic.seconds(arithmetic.decode_cost(model, [2048] * batch), h100)
         assert (step <= 0.010) is promise_kept, f"{batch} at once take {1000 * step:.2f} ms"
     print("right")
+
+# %% [markdown]
+# ### Exercise 01.planner · A capacity planner (●●○, 20 min)
+# All of the chapter in one small class, `exercises/01_the_memory_bill/planner.py`: how many users, how long a context, and which line of the bill to look at.
+
+# %%
+check("01.planner")
 
 # %% [markdown]
 # ## 8 · The same on a real model

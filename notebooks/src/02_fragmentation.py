@@ -18,6 +18,7 @@ import random
 from pagedlab import arithmetic
 from pagedlab.arithmetic import MIB, MODELS
 from pagedlab.errors import OutOfSlots
+from pagedlab.learn import check
 from pagedlab.memory.contiguous import ContiguousAllocator
 from pagedlab.memory.manager import CacheManager
 from pagedlab.view.explorer import Explorer, Frame
@@ -226,31 +227,7 @@ show(
 # <div class="alert alert-block alert-success"><b>Takeaway 3: the bound.</b> Paged waste is at most the last partial page of each request, never its unused tail: requests × (page size − 1).</div>
 
 # %% [markdown]
-# ### Try it 1 · four requests
-# Four requests reserve 2,048 each and stop at 600, 900, 1,300 and 1,700. With pencil and paper: how many slots does the reservation waste, and how many do
-# pages of 256?
-#
-# <details><summary>Solution</summary>
-#
-# 8,192 − 4,500 = 3,692 for the reservation. In pages, 168 + 124 + 236 + 92 = 620. The cell after the next works it out.
-# </details>
-
-# %%
-reservation_wastes, pages_waste = ..., ...
-
-if ... in (reservation_wastes, pages_waste):
-    print("not answered yet: two whole numbers of slots")
-else:
-    assert reservation_wastes == arithmetic.contiguous_waste([600, 900, 1300, 1700], 2048), (
-        "reserved minus used"
-    )
-    assert pages_waste == arithmetic.paged_waste([600, 900, 1300, 1700], 256), (
-        "round each length up to whole pages"
-    )
-    print("right")
-
-# %% [markdown]
-# Worked out by the functions of this notebook (try first):
+# Four requests reserve 2,048 slots each and stop at 600, 900, 1,300 and 1,700. What does the reservation waste, and what do pages of 256? Paper first; then:
 
 # %%
 four = [600, 900, 1300, 1700]
@@ -261,28 +238,11 @@ print("waste:", [arithmetic.paged_waste([n], 256) for n in four])
 print("wasted in pages:", arithmetic.paged_waste(four, 256))
 
 # %% [markdown]
-# ### Try it 2 · write it yourself
-# Fill in the body, without looking at `arithmetic.py`. Beware of the length that ends exactly at a page's edge, and of zero.
-#
-# <details><summary>Solution</summary>
-#
-# `return -(-num_tokens // page_size)`: floor division of the negative rounds up. `(num_tokens + page_size - 1) // page_size` is the same.
-# </details>
-
+# ### Exercise 02.waste · The four requests (●○○, 15 min)
+# The arithmetic of this chapter as four functions, tried on four requests that reserve 2,048 each: `exercises/02_fragmentation/waste.py`. Exercises with a name have files of their own; save yours and run the cell below.
 
 # %%
-def my_pages_needed(num_tokens, page_size):
-    """The number of pages that hold ``num_tokens`` tokens."""
-    return None  # your line instead
-
-
-if my_pages_needed(800, 256) is None:
-    print(f"not written yet: 800 tokens take {arithmetic.pages_needed(800, 256)} pages of 256")
-else:
-    for tokens, page in [(0, 16), (1, 16), (15, 16), (16, 16), (17, 16), (4096, 256), (5, 1)]:
-        got, want = my_pages_needed(tokens, page), arithmetic.pages_needed(tokens, page)
-        assert got == want, f"{tokens} tokens in pages of {page}: {want} pages, not {got}"
-    print("right")
+check("02.waste")
 
 # %% [markdown]
 # ## 5 · The other fragmentation
@@ -375,7 +335,7 @@ print("turned away though there was room, in pages:", turned_away_paged())
 # too small to use; pages of one size abolish it.</div>
 
 # %% [markdown]
-# ### Try it 3 · break it on purpose
+# ### Try it 1 · break it on purpose
 # Eight reservations of 8 slots fill a line of 64. Release some of them so that exactly half of the line is free and yet a
 # request for 9 slots fails.
 #
@@ -398,6 +358,20 @@ else:
     assert line.num_free == 32, f"{line.num_free} slots are free, 32 are wanted"
     assert line.largest_free_run < 9, f"there is a run of {line.largest_free_run}"
     print("right: half of the memory is free and cannot be used")
+
+# %% [markdown]
+# ### Exercise 02.first_fit · First fit (●●○, 25 min)
+# The allocator that pages replaced, in `exercises/02_fragmentation/first_fit.py`, with the number that it dies of.
+
+# %%
+check("02.first_fit")
+
+# %% [markdown]
+# ### Exercise 02.compaction · Push it together (●○○, 15 min)
+# The old cure, and what it costs: `exercises/02_fragmentation/compaction.py`.
+
+# %%
+check("02.compaction")
 
 # %% [markdown]
 # ## 6 · How large should a page be?
@@ -492,27 +466,11 @@ assert arithmetic.paged_waste(lengths, 4096) == arithmetic.contiguous_waste(leng
 # 16 to 64 is where most engines settle.</div>
 
 # %% [markdown]
-# ### Try it 4 · the largest page under two per cent
-# For the 1,000 requests in `chat`: which is the largest page size (any whole number, not only powers of two) that wastes less than 2 % of the slots it holds?
-#
-# <details><summary>Solution</summary>
-#
-# ```python
-# largest_page = max(p for p in range(1, 200) if arithmetic.paged_waste(chat, p) / arithmetic.paged_slots(chat, p) < 0.02)
-# ```
-# Half a page of 24 is 12, and 12 of 600 are 2 per cent: the guess lands next to the answer.
-# </details>
+# ### Exercise 02.page_size · The best page size (●●○, 15 min)
+# Empty slots against table entries, both in bytes: find the best page for any crowd of requests in `exercises/02_fragmentation/page_size.py`.
 
 # %%
-largest_page = ...
-
-if largest_page is ...:
-    print("not answered yet: a page size. Half a page is lost, a request has some 600 tokens")
-else:
-    for page, small_enough in [(largest_page, True), (largest_page + 1, False)]:
-        share = arithmetic.paged_waste(chat, page) / arithmetic.paged_slots(chat, page)
-        assert (share < 0.02) is small_enough, f"pages of {page} waste {100 * share:.2f} %"
-    print("right")
+check("02.page_size")
 
 # %% [markdown]
 # ## 7 · Lengths decide
@@ -574,7 +532,7 @@ for name, share in zip(["reserved", "in pages of 256", "in pages of 16"], useful
     print(f"{'our chat crowd, ' + name:28} {share:.1f} % useful")
 
 # %% [markdown]
-# ### Try it 5 · a crowd that likes reservations
+# ### Try it 2 · a crowd that likes reservations
 # Make a list of 1,000 lengths for which a reservation of 4,096 wastes *less* than pages of 256, or find the reason why you cannot.
 #
 # <details><summary>Solution</summary>
@@ -681,7 +639,7 @@ show(
 # from the same card. That is why an allocator is worth a notebook.</div>
 
 # %% [markdown]
-# ### Try it 6 · predict, then run
+# ### Try it 3 · predict, then run
 # With pages of 64 instead of 16, how many slots would the requests of this run hold in all at the end, if all eight were alive at once? Predict from `final`, the tokens each
 # had in the cache.
 #

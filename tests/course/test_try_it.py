@@ -31,19 +31,12 @@ ANSWERS = {
     },
     "01_the_memory_bill": {
         "kib_a_token": Answers("800", "400"),
-        "users_that_fit": Answers("18", "19"),
         "saved_percent": Answers("24", "75"),
         "attention_intensity": Answers("4", "1"),
         "largest_batch": Answers("68", "67"),
     },
     "02_fragmentation": {
-        "reservation_wastes, pages_waste": Answers("3692, 620", "3692, 424"),
-        "my_pages_needed": Answers("-(-num_tokens // page_size)", "num_tokens // page_size + 1"),
         "release": Answers("[0, 2, 4, 6]", "[0, 1, 4, 6]"),
-        "largest_page": Answers(
-            "max(p for p in range(1, 200) if arithmetic.paged_waste(chat, p) / arithmetic.paged_slots(chat, p) < 0.02)",
-            "16",
-        ),
         "odd_crowd": Answers("...", "[4096] * 1000"),
         "slots_with_64": Answers("arithmetic.paged_slots(final, 64)", "sum(final)"),
     },

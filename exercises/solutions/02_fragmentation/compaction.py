@@ -1,0 +1,35 @@
+"""Compaction: push everything together.
+
+The cure for gaps, before pages: move the runs to the left until they touch, so that all free slots are one gap. It
+costs what it moves: every slot of a run that changes place is read and written.
+
+    aaa...ccc.   ->   aaaccc....      3 slots moved
+
+The order of the runs stays as it is. What lies far left already does not move.
+"""
+
+Runs = dict[str, tuple[int, int]]  #: name -> (first slot, number of slots)
+
+
+def compact(runs: Runs) -> tuple[Runs, int]:
+    """The runs where they lie afterwards, and how many slots were moved. ``runs`` itself stays as it is."""
+    # BEGIN SOLUTION
+    packed, moved, at = {}, 0, 0
+    for name, (start, length) in sorted(runs.items(), key=lambda run: run[1]):
+        packed[name] = (at, length)
+        moved += length if start != at else 0
+        at += length
+    return packed, moved
+    # END SOLUTION
+
+
+def pays_off(moved: int, saved_steps: int, slots_a_step: int) -> bool:
+    """Is it worth it? Yes, if fewer slots are moved than are read in the steps that could not run otherwise."""
+    # BEGIN SOLUTION
+    return moved < saved_steps * slots_a_step
+    # END SOLUTION
+
+
+# Why: a page table does by indirection what compaction does by copying: to the request, its memory is one row.
+# Nothing is moved, and nothing must stand still while it is: addresses that kernels are reading cannot change under
+# them.
