@@ -26,21 +26,28 @@ def judge_file(exercise: Exercise, path: Path, say: Say = lambda line: None) -> 
         exercise.check(Mine(workbook.load(path)), judge)
     except Mismatch as mismatch:
         outcome, failure = Outcome.WRONG, mismatch.failure
-    except NotImplementedError as error:
-        outcome, failure = Outcome.UNWRITTEN, Failure(judge.current, message=str(error), line=line_of(error, path))
-    except MemoryError as error:
-        message = "it asked for more memory than a check may take"
-        outcome, failure = (
-            Outcome.GREEDY,
-            Failure(judge.current, judge.case, message=message, line=line_of(error, path)),
-        )
     except (Exception, SystemExit) as error:
-        message = f"{type(error).__name__}: {shown_message(error)}"
-        outcome, failure = (
-            Outcome.RAISED,
-            Failure(judge.current, judge.case, message=message, line=line_of(error, path)),
-        )
+        outcome, failure = _raised(first_cause(error), judge, path)
     return Verdict(outcome, judge.passed, failure, stand_ins=list(workbook.stand_ins))
+
+
+def _raised(error: BaseException, judge: Judge, path: Path) -> tuple[Outcome, Failure]:
+    """What an error of the learner's code means."""
+    line = line_of(error, path)
+    if isinstance(error, NotImplementedError):
+        return Outcome.UNWRITTEN, Failure(judge.current, message=str(error), line=line)
+    if isinstance(error, MemoryError):
+        message = "it asked for more memory than a check may take"
+        return Outcome.GREEDY, Failure(judge.current, judge.case, message=message, line=line)
+    message = f"{type(error).__name__}: {shown_message(error)}"
+    return Outcome.RAISED, Failure(judge.current, judge.case, message=message, line=line)
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """Triton's interpreter wraps what happens in a kernel: the learner is shown what it was."""
+    while type(error).__name__ == "InterpreterError" and error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 class TalkingJudge(Judge):

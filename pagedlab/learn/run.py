@@ -60,7 +60,7 @@ def run(exercise: Exercise, path: Path, *, seconds: float | None = None, memory:
     if smallest is not None:  # it was found, and then a smaller one was looked for, in vain
         return Verdict.from_json({"outcome": "wrong", "passed": passed, "failure": smallest})
     rule = next((line["trying"] for line in reversed(said) if "trying" in line), "the file can be loaded")
-    outcome, message = _silence(greedy, where, process.returncode, limit, memory)
+    outcome, message = _silence(greedy, where, process.returncode, limit, memory, exercise.interpreted)
     return Verdict(outcome, passed, Failure(rule, message=message, line=_line(where, path)))
 
 
@@ -100,14 +100,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         pass
 
 
-def _silence(greedy: bool, stacks: str, code: int, seconds: float, memory: int) -> tuple[Outcome, str]:
+def _silence(
+    greedy: bool, stacks: str, code: int, seconds: float, memory: int, interpreted: bool
+) -> tuple[Outcome, str]:
     """Why a process ended without an answer."""
     if greedy:
         return Outcome.GREEDY, f"it took more than {memory / (1 << 30):.0f} GiB of memory and was ended"
     if "Timeout" in stacks:
         return Outcome.ENDLESS, f"it had not come back after {seconds:g} seconds: is there a loop that never ends?"
     if code < 0:
-        return Outcome.DIED, f"its process was ended by signal {-code}: a recursion without an end does that"
+        why = "a load or store outside of a tensor" if interpreted else "a recursion without an end"
+        return Outcome.DIED, f"its process was ended by signal {-code}: {why} does that"
     return Outcome.DIED, f"its process ended with exit code {code} before the check was through"
 
 

@@ -16,6 +16,7 @@ from pagedlab.learn.cli import app
 from pagedlab.learn.exercise import all_exercises, find
 from pagedlab.learn.progress import Progress, record_check
 from pagedlab.learn.stub import stub_of, why_of
+from tests.learn import remembered
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -125,19 +126,29 @@ def test_a_solution_is_shown_with_its_why(book: Path) -> None:
     assert "# Why:" in command("solution", "03.pool")[1]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("solved", [False, True], ids=["stubs", "solutions"])
-def test_notebook_pytest_and_command_agree_on_every_exercise(book: Path, solved: bool) -> None:
+def test_notebook_pytest_and_command_agree_on_every_exercise(
+    book: Path, solved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each check is run once, in its own process, through the door of the notebook."""
     if solved:
         for name in all_exercises():
             solve(book, name)
     cards = {name: check(name) for name in all_exercises()}
     assert [card.passed for card in cards.values()] == [solved] * len(cards)
+    found = tmp_path / "verdicts.json"
+    remembered.keep({name: card.verdict for name, card in cards.items()}, found)
+    monkeypatch.setenv(remembered.VARIABLE, str(found))
+    monkeypatch.setattr("pagedlab.learn.run.run", remembered.remembered)
     code, said = command("check", *cards)
     assert code == int(not solved) and said == "".join(f"{card}\n" for card in cards.values())
+    plugin = ["-p", "tests.learn.remembered", "-p", "no:cacheprovider"]
     told = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "exercises"],
+        [sys.executable, "-m", "pytest", "-q", *plugin, "exercises"],
         cwd=ROOT,
-        env=os.environ | {"COLUMNS": "300"},
+        env=os.environ
+        | {"COLUMNS": "300", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
     ).stdout
@@ -145,6 +156,20 @@ def test_notebook_pytest_and_command_agree_on_every_exercise(book: Path, solved:
         assert f"{len(cards)} passed" in told
     else:
         assert f"{len(cards)} failed" in told and all(str(card) in told for card in cards.values())
+
+
+@pytest.mark.parametrize("solved", [False, True], ids=["stub", "solution"])
+def test_the_three_doors_run_the_same_check(book: Path, solved: bool) -> None:
+    """Nothing is remembered here: three processes, three verdicts."""
+    if solved:
+        solve(book, "03.locate")
+    card = check("03.locate")
+    assert card.passed == solved
+    code, said = command("check", "03.locate")
+    assert code == int(not solved) and said == f"{card}\n"
+    pytest_door = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "exercises", "-k", "03.locate"]
+    done = subprocess.run(pytest_door, cwd=ROOT, env=os.environ | {"COLUMNS": "300"}, capture_output=True, text=True)
+    assert done.returncode == int(not solved) and (solved or str(card) in done.stdout)
 
 
 def test_a_stub_hides_the_solution_and_nothing_else() -> None:
