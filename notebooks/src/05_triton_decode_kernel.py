@@ -19,12 +19,7 @@ import os
 
 os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
 
-import inspect
-import json
-import re
-import subprocess
-import sys
-import tempfile
+import inspect, json, re, subprocess, sys, tempfile  # noqa: E401
 from pathlib import Path
 
 import torch
@@ -32,6 +27,7 @@ import triton
 import triton.language as tl
 
 from pagedlab.arithmetic import MACHINES, StepCost, ridge_point
+from pagedlab.learn import check
 from pagedlab.view.figures import draw_roofline, new_figure, show
 from pagedlab.view.kernel_player import KernelPlayer
 from pagedlab.view.kernel_svg import KernelFilm, kernel_svg
@@ -91,23 +87,11 @@ for _, program, access in trace.walk():
 print("lanes that asked for nothing:", [access.masked for _, _, access in trace.walk()])
 
 # %% [markdown]
-# ### Try it 1 · how many programs
-# A vector of 1,000 numbers, blocks of 256. How many programs does the grid need, and how many lanes of the last one are masked out?
-#
-# <details><summary>Solution</summary>
-#
-# 4 programs, for 4 × 256 = 1,024 lanes; 24 are masked out. `triton.cdiv(1000, 256)` gives the 4.
-# </details>
+# ### Exercise 05.tile · Load a tile (●○○, 20 min)
+# The first kernel of your own, in `exercises/05_triton_decode_kernel/tile.py`: it copies a matrix tile by tile. The check runs it in the interpreter, as everything here.
 
 # %%
-programs_and_masked = ...
-
-if programs_and_masked is ...:
-    print("not answered yet: two numbers, (programs, masked lanes)")
-else:
-    needed = triton.cdiv(1000, 256)
-    assert tuple(programs_and_masked) == (needed, needed * 256 - 1000), "round up; then count"
-    print("right")
+check("05.tile")
 
 # %% [markdown]
 # <div class="alert alert-block alert-success"><b>Takeaway 1.</b> A program is told apart by its number only. It computes addresses, loads blocks under a mask, and stores blocks under a mask. What is masked out is not touched.</div>
@@ -229,25 +213,15 @@ def launch(kernel, grid, **constants):
 
 out = launch(whole_kernel, (2, kv_heads), LONGEST=64, WHOLE_PAGES=False)
 print("sequence 0 and 1:", verdict(out))
+out = launch(whole_kernel, (2, kv_heads), LONGEST=64, WHOLE_PAGES=True)
+print("with whole pages:", verdict(out))
 
 # %% [markdown]
-# ### Try it 2 · the bytes are there anyway
-# Turn the switch on: the kernel reads whole pages. The sequences have 40 and 21 tokens, pages 8 slots. For which of them does the result stay right?
-#
-# <details><summary>Solution</summary>
-#
-# Only sequence 0: 40 tokens fill five pages, and there is nothing past the end. Sequence 1 leaves three slots of its last page empty; their weight is exactly 0, but 0 × nan is nan.
-# </details>
+# ### Exercise 05.write_kv · Write where it belongs (●●○, 25 min)
+# Sequence 0 fills its five pages, sequence 1 leaves three slots of its last page empty: their weight is exactly 0, but 0 × nan is nan. Next: before keys can be read they must be written. A kernel that puts each new token into its slot, in `exercises/05_triton_decode_kernel/write_kv.py`.
 
 # %%
-still_right = ...  # the numbers of the sequences: a list
-
-if still_right is ...:
-    print("not answered yet: a list of sequences, of 0 and 1")
-else:
-    judged = verdict(launch(whole_kernel, (2, kv_heads), LONGEST=64, WHOLE_PAGES=True))
-    assert list(still_right) == [b for b in (0, 1) if judged[b] == "right"], judged
-    print("right:", judged)
+check("05.write_kv")
 
 # %% [markdown]
 # ## 4 · Tile by tile
@@ -295,26 +269,6 @@ print("so often → so many bytes:", traffic.times)
 print("accesses outside of every tensor:", len(two_walks.strays()))
 
 # %% [markdown]
-# Half of what must be read, the keys, came twice. And see what was read *never*: all the poison.
-#
-# ### Try it 3 · the price
-# Decode waits for memory. How many times as long does this kernel take as one that reads everything once?
-#
-# <details><summary>Solution</summary>
-#
-# 1.5 times: keys twice, values once, where two would do. The cure is the online softmax.
-# </details>
-
-# %%
-times_as_long = ...
-
-if times_as_long is ...:
-    print("not answered yet: a number")
-else:
-    assert times_as_long == traffic.bytes / must, "bytes read, over bytes that must be"
-    print("right")
-
-# %% [markdown]
 # ## 5 · One walk: the online softmax
 #
 # Chapter 04's three numbers, `largest`, `total` and `acc`, for 16 rows at once. When a tile brings a larger score, what was summed so far shrinks by e^(old − new).
@@ -358,6 +312,13 @@ with trace_kernel(kv=kv, tables=tables) as one_walk:
     print(verdict(launch(one_walk_kernel, (2, kv_heads), TILE=16)))
 traffic = one_walk.traffic("kv")
 print("was read:", traffic.bytes, "of", must, "· so often:", traffic.times)
+
+# %% [markdown]
+# ### Exercise 05.decode · A decode kernel (●●●, 60 min)
+# Now the whole walk, in `exercises/05_triton_decode_kernel/decode.py`: pages through the table, masked loads, the online softmax, a group of heads at once.
+
+# %%
+check("05.decode")
 
 # %% [markdown]
 # <div class="alert alert-block alert-success"><b>Takeaway 2.</b> Every byte of the cache is read once, and no byte that is not of the cache. For a kernel that waits for memory this is all that can be done about the amount; what is left is to keep the memory busy.</div>
@@ -455,23 +416,18 @@ left = group * (dim + 1) * 4
 print(f"a split of 4,096 tokens reads {long:,} bytes, leaves {left}: {100 * left / long:.2f} %")
 
 # %% [markdown]
-# ### Try it 4 · how many splits
-# One sequence of 4,096 tokens, 8 KV heads, an H100 with 132 processors that run two programs each at once. No split shall be shorter than 256 tokens. How many splits give the most programs, and how many of the 264 places do they fill?
-#
-# <details><summary>Solution</summary>
-#
-# 4,096 / 256 = 16 splits, 8 × 16 = 128 programs: not half of the places. More splits would fill them, but to start a program, and to write and merge what it found, takes as long as reading some 64 tokens. The library weighs the two (`splits.py`).
-# </details>
+# ### Exercise 05.splits · How many splits (●○○, 15 min)
+# How many splits, and whose pages: arithmetic, in `exercises/05_triton_decode_kernel/splits.py`.
 
 # %%
-splits_and_programs = ...
+check("05.splits")
 
-if splits_and_programs is ...:
-    print("not answered yet: two numbers, (splits, programs)")
-else:
-    most = 4096 // 256
-    assert tuple(splits_and_programs) == (most, 8 * most), "tokens over the shortest split"
-    print("right")
+# %% [markdown]
+# ### Exercise 05.merge_splits · Merge the splits (●●○, 25 min)
+# The second, small kernel, which brings the splits together: `exercises/05_triton_decode_kernel/merge_splits.py`.
+
+# %%
+check("05.merge_splits")
 
 # %% [markdown]
 # ## 7 · The library's own
@@ -755,26 +711,6 @@ for name, kernel in zip(tasks, compiled(lesson, *tasks.values())):
 assert list(widths.values()) == [16, 8, 2, 2]
 
 # %% [markdown]
-# The same bytes, but eight times as many instructions, for one of two reasons: rows that begin anywhere (33 numbers), or neighbours that do not lie together ([64, slots]; Triton cannot know that 16 tokens share a page). So the library keeps pages as [slots, D], and the head sizes of models are multiples of 16.
-#
-# ### Try it 5 · eight bits
-# Pages in int8, D = 64. How many bytes has a row, and how many 16-byte loads fetch it?
-#
-# <details><summary>Solution</summary>
-#
-# 64 bytes, four loads: half the traffic, and still wide. int4 has rows of 32 bytes, two loads. Below 16 bytes a row the width would be lost.
-# </details>
-
-# %%
-bytes_and_loads = ...
-
-if bytes_and_loads is ...:
-    print("not answered yet: two numbers, (bytes, loads)")
-else:
-    assert tuple(bytes_and_loads) == (64 * 8 // 8, 64 // 16), "one byte a number"
-    print("right")
-
-# %% [markdown]
 # ## 10 · All kernels, four GPUs
 #
 # The repository keeps what every kernel compiles to, and a test compiles them again and compares. The two numbers to look at: **registers** (an NVIDIA thread has at most 255, an AMD one 512) and **spilled** bytes, registers that had to move to memory.
@@ -859,7 +795,7 @@ measured = sorted((root / "bench/results").glob("gpu_attention*.json"))
 print("GPU results:", ", ".join(path.name for path in measured) or "not measured yet")
 
 # %% [markdown]
-# ### Try it 6 · four bits
+# ### Try it 1 · four bits
 # Pages in int4, G = 4, arithmetic as before, scales left aside. How many operations a byte?
 #
 # <details><summary>Solution</summary>

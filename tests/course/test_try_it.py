@@ -60,11 +60,6 @@ ANSWERS = {
 #: Triton decides when it is imported whether it interprets: these chapters run in a process of their own.
 INTERPRETED = {
     "05_triton_decode_kernel": {
-        "programs_and_masked": Answers("4, 24", "4, 0"),
-        "still_right": Answers("[0]", "[0, 1]"),
-        "times_as_long": Answers("1.5", "2"),
-        "splits_and_programs": Answers("16, 128", "16, 16"),
-        "bytes_and_loads": Answers("64, 4", "128, 8"),
         "operations_a_byte": Answers("16", "4"),
     },
 }
