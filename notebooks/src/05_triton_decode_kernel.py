@@ -19,7 +19,9 @@ import os
 
 os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
 
-import inspect, json, re, subprocess, sys, tempfile  # noqa: E401
+import inspect
+import json
+import re
 from pathlib import Path
 
 import torch
@@ -573,6 +575,11 @@ print("a program of", len(CHILD.splitlines()), "lines, for another process")
 
 
 # %%
+import subprocess
+import sys
+import tempfile
+
+
 def compiled(lesson, *tasks):
     """Compile kernels of the module text ``lesson`` for an H100. A task: (name, types, constants)."""
     with tempfile.TemporaryDirectory() as folder:
