@@ -252,23 +252,23 @@ show(
 # %% [markdown]
 # ## 8 · The course
 #
-# | | notebook | the one idea |
-# | --- | --- | --- |
-# | 01 | [the memory bill](01_the_memory_bill.ipynb) | bytes per token; concurrency is multiplication |
-# | 02 | [fragmentation](02_fragmentation.ipynb) | 5,288 against 424 |
-# | 03 | [page tables](03_page_tables.ipynb) | logical rows, physical anywhere |
-# | 04 | attention over pages | the softmax does not care where keys live |
-# | 05 | triton decode kernel | the same, one program per tile |
-# | 06 | prefill vs decode | two beasts |
-# | 07 | continuous batching | no phases, one budget |
-# | 08 | prefix sharing | reference counts, copy-on-write, hashes, a radix tree |
-# | 09 | two quantisations | weights are not the cache |
-# | 10 | latency and throughput | serving is balance |
-# | 11 | five systems | the same trace, five sets of choices |
-# | 12 | beyond one machine | shards, replicas, cache-aware routing, cost per token |
-# | 13 | your own engine | everything you wrote serves the model |
-#
-# Chapters without a link are being written.
+# Fourteen chapters. A line leads from a chapter to those that build on it; the small boxes are exercises, which fill as you solve them.
+
+# %%
+from pagedlab.learn.overview import Overview, course_map
+
+show(
+    course_map(),
+    caption="The map of the course. After 03 the ways part: kernels on the left, scheduling and "
+    "sharing on the right. All of them end in 11, 12 and 13, where engines are compared, "
+    "multiplied, and yours is one of them.",
+)
+
+# %%
+Overview()
+
+# %% [markdown]
+# What is solved is kept on your machine, and stays when the course is updated. Chapters without a link are being written.
 
 # %% [markdown]
 # How a chapter works:
