@@ -75,9 +75,10 @@ class Overview:
             exercises, done = self.exercises.get(chapter, []), self.solved(chapter)
             bar = f'<progress max="{len(exercises)}" value="{done}" aria-label="{done} of {len(exercises)} solved">'
             name = escape(f"{chapter[:2]} {chapter[3:].replace('_', ' ')}")
-            is_there = exercises or chapter == CHAPTERS[0]
+            if exercises or chapter == CHAPTERS[0]:  # the others are not there yet
+                name = f'<a href="{chapter}.ipynb">{name}</a>'
             rows.append(
-                f'<tr><td style="text-align:left">{f"""<a href="{chapter}.ipynb">{name}</a>""" if is_there else name}</td>'
+                f'<tr><td style="text-align:left">{name}</td>'
                 f'<td style="text-align:left">{escape(MAP[chapter[:2]].idea)}</td>'
                 f"<td>{bar + '</progress>' if exercises else ''}</td>"
                 f'<td style="text-align:left">{f"{done} of {len(exercises)}" if exercises else ""}</td>'
