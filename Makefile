@@ -22,7 +22,7 @@ help:
 	@echo "make soak       millions of random operations on memory, scheduler and engine, each proved right"
 	@echo "make doctor     what works on this machine, and what to do where something does not"
 	@echo "make notebooks  run the notebooks' sources and write their outputs"
-	@echo "make pictures   draw the pictures of the README again"
+	@echo "make pictures   draw the pictures of the README and the cheat sheet again"
 	@echo "make clean      remove .venv and caches (the model stays in your user cache)"
 
 setup: .venv/installed
@@ -68,6 +68,7 @@ notebooks: model
 
 pictures: model
 	$(IN_VENV) tools.pictures
+	$(IN_VENV) tools.cheat_sheet
 
 clean:
 	rm -rf .venv .venv.unfinished .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist artifacts
