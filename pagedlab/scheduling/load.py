@@ -1,0 +1,197 @@
+"""Load: requests that arrive when they are due, whether the server is ready or not, and the moments of their tokens.
+
+This is an *open* loop. A closed loop, whose clients wait for an answer before they send on, slows down together with
+the server: the requests that would have met a stall are never sent, and their wait is not counted ("coordinated
+omission", after Gil Tene). Here a request's wait begins when it was due, even if a step was in the way of sending it.
+
+The clock may be the wall's or a virtual one, on which a step costs what a model of it says: then the same load gives
+the same numbers on every machine, with or without a model to run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from pagedlab.errors import InvalidQuantity
+from pagedlab.scheduling.latency import Timeline
+from pagedlab.scheduling.plan import StepPlan
+from pagedlab.scheduling.request import Request
+from pagedlab.scheduling.sampling import SamplingParams
+from pagedlab.scheduling.scheduler import Scheduler
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A request that is due at ``at`` seconds, and has exactly ``num_output`` tokens of output."""
+
+    at: float
+    prompt: list[int]
+    num_output: int
+
+    @property
+    def params(self) -> SamplingParams:
+        return SamplingParams(max_tokens=self.num_output, temperature=0, ignore_eos=True)
+
+
+def poisson_arrivals(rate: float, count: int, seed: int = 0) -> list[float]:
+    """Moments in seconds, with gaps that are independent and exponential of mean 1 / ``rate``.
+
+    The same seed at twice the rate gives the same pattern twice as fast.
+    """
+    if rate <= 0:
+        raise InvalidQuantity(f"a rate of {rate} requests a second was asked for; it must be above 0")
+    draw, now, arrivals = Random(seed), 0.0, []
+    for _ in range(count):
+        now += draw.expovariate(rate)
+        arrivals.append(now)
+    return arrivals
+
+
+class Server(Protocol):
+    """What can be driven: the engine (``pagedlab.engine.load``), or a scheduler without a model."""
+
+    @property
+    def scheduler(self) -> Scheduler: ...
+    def submit(self, name: str, offer: Offer) -> None: ...
+    def step(self) -> StepPlan: ...
+
+
+class WithoutModel:
+    """A scheduler and its pages; every sampled token is 0. What a step *decides* is what the engine would."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+
+    def submit(self, name: str, offer: Offer) -> None:
+        self.scheduler.add(Request(name, offer.prompt, offer.params))
+
+    def step(self) -> StepPlan:
+        plan = self.scheduler.schedule()
+        self.scheduler.commit(plan, [[0] for _ in plan.samples])
+        return plan
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds of a step: so much in any case, for each token computed, and for each token of context read."""
+
+    fixed: float
+    per_token: float
+    per_context: float = 0.0
+
+    def __call__(self, num_tokens: int, num_context: int) -> float:
+        return self.fixed + self.per_token * num_tokens + self.per_context * num_context
+
+
+class Clock(Protocol):
+    def now(self) -> float: ...
+    def wait_until(self, moment: float) -> None: ...
+    def step_done(self, num_tokens: int, num_context: int) -> None: ...
+
+
+class VirtualClock:
+    """Time passes when a step is done, by what ``step_time`` says of it, and when there is nothing to do."""
+
+    def __init__(self, step_time: StepTime) -> None:
+        self.step_time, self._now = step_time, 0.0
+
+    def now(self) -> float:
+        return self._now
+
+    def wait_until(self, moment: float) -> None:
+        self._now = max(self._now, moment)
+
+    def step_done(self, num_tokens: int, num_context: int) -> None:
+        self._now += self.step_time(num_tokens, num_context)
+
+
+class WallClock:
+    """Real seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def now(self) -> float:
+        return time.perf_counter() - self._start
+
+    def wait_until(self, moment: float) -> None:
+        time.sleep(max(0.0, moment - self.now()))
+
+    def step_done(self, num_tokens: int, num_context: int) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step was, and when. ``num_context``: tokens that its sequences' attention looks back on, in all."""
+
+    start: float
+    stop: float
+    num_tokens: int
+    num_context: int
+    num_sequences: int
+    num_waiting: int
+    pages_used: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that happened; ``timelines`` are in the order in which requests were due."""
+
+    timelines: list[Timeline]
+    steps: list[Step]
+
+    @property
+    def seconds(self) -> float:
+        """From the start of the clock to the last token."""
+        return self.steps[-1].stop if self.steps else 0.0
+
+    @property
+    def utilisation(self) -> float:
+        """The share of those seconds in which a step was computed."""
+        return sum(step.stop - step.start for step in self.steps) / self.seconds if self.steps else 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Output tokens, over all seconds."""
+        return sum(len(timeline.token_times) for timeline in self.timelines) / self.seconds if self.steps else 0.0
+
+    @property
+    def mean_batch(self) -> float:
+        """Sequences in a step, on average over steps."""
+        return sum(step.num_sequences for step in self.steps) / len(self.steps) if self.steps else 0.0
+
+
+def drive(server: Server, offers: Iterable[Offer], clock: Clock) -> Run:
+    """Send each offer when it is due, and step until all are served.
+
+    Requests can only be sent between steps, as in any engine. Those that come due meanwhile wait, and that counts.
+    """
+    line = deque(sorted(offers, key=lambda offer: offer.at))
+    timelines = {str(number): Timeline(offer.at) for number, offer in enumerate(line)}
+    names = iter(timelines)
+    steps: list[Step] = []
+    scheduler = server.scheduler
+    while line or scheduler.has_work:
+        while line and line[0].at <= clock.now():
+            server.submit(next(names), line.popleft())
+        if not scheduler.has_work:
+            clock.wait_until(line[0].at)
+            continue
+        start = clock.now()
+        plan = server.step()
+        num_context = sum(chunk.stop for chunk in plan.chunks)
+        clock.step_done(plan.num_tokens, num_context)
+        stop = clock.now()
+        for row in plan.samples:
+            timelines[row.sequence.request.id].token_times.append(stop)
+        for sequence in plan.preempted:
+            timelines[sequence.request.id].num_preemptions += 1
+        waiting, used = len(scheduler.waiting), scheduler.manager.pool.num_used
+        steps.append(Step(start, stop, plan.num_tokens, num_context, len(plan.chunks), waiting, used))
+    return Run(list(timelines.values()), steps)
