@@ -43,6 +43,7 @@ FIGURES = {
         "contiguous     up to",
         "on the front",
     ],
+    "12_beyond_one_machine": ["2.00 $ a million", "1 of 2 KV heads", "tokens equal to those of a single rank: True"],
 }
 
 
