@@ -33,7 +33,7 @@ def stub_of(name: str, solution: str) -> str:
         written = _NAME.findall(solution, 0, match.start())[-1]
         return f'{indent}raise NotImplementedError("{name}: {written} is yours to write")\n'
 
-    return re.sub(r"\n{4,}", "\n\n\n", _PART.sub(replaced, without_why(solution)))
+    return re.sub(r"\n{4,}", "\n\n\n", _PART.sub(replaced, without_why(solution))).rstrip() + "\n"
 
 
 def without_why(solution: str) -> str:

@@ -36,6 +36,7 @@ FIGURES = {
         *("42 tokens in 19 steps", "the same tokens in 14 steps", "computed twice: 14"),
         *("memory in use 39 %", " 7.4 live requests", " 7.37 tokens a step", "1,015 steps"),
         *("memory in use 77 %", "14.7 live requests", "14.71 tokens a step", "  509 steps", "in 50 % of the steps"),
+    ],
     "10_latency_and_throughput": [
         "mean 1.09 s",
         "90% good: up to",
