@@ -37,6 +37,10 @@ FIGURES = {
         *("memory in use 39 %", " 7.4 live requests", " 7.37 tokens a step", "1,015 steps"),
         *("memory in use 77 %", "14.7 live requests", "14.71 tokens a step", "  509 steps", "in 50 % of the steps"),
     ],
+    "08_prefix_sharing": [
+        *("16 table entries, 10 pages, 3 copies", "hit rate 68 %"),
+        *("paper 6.1–9.8 %", "paper 16.2–30.5 %", "paper 37.6–55.2 %", "paper 44.3–66.3 %"),
+    ],
     "10_latency_and_throughput": [
         "mean 1.09 s",
         "90% good: up to",
