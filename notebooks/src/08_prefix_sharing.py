@@ -197,10 +197,7 @@ small.publish(0, ids("red door old key"), 16)
 small.release(0)
 for sequence, text in ((1, "wolf"), (2, "bear")):
     small.admit(sequence, ids(text))
-    print(
-        f"evictions: {sequence}; found of the first:",
-        small.lookup(ids("red door old key!")),
-    )
+    print(f"evictions: {sequence}; found of the first:", small.lookup(ids("red door old key!")))
 
 # %% [markdown]
 # ### Exercise 08.lru · Who goes first (●●○, 20 min)
