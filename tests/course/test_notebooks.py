@@ -41,6 +41,12 @@ FIGURES = {
         *("16 table entries, 10 pages, 3 copies", "hit rate 68 %"),
         *("paper 6.1–9.8 %", "paper 16.2–30.5 %", "paper 37.6–55.2 %", "paper 44.3–66.3 %"),
     ],
+    "09_two_quantisations": [
+        "5.0 bits",
+        "int4 is over 100 times as wrong as int8",
+        "LMDeploy: +27–28 %",
+        "LMDeploy: +39 %",
+    ],
     "10_latency_and_throughput": [
         "mean 1.09 s",
         "90% good: up to",
