@@ -9,6 +9,7 @@ Source: Megatron-LM (arXiv:1909.08053).
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -95,11 +96,16 @@ def run_ranks(work: Callable[[int, int, Reduce], Answer], ranks: int) -> list[An
     processes = [context.Process(target=_rank, args=(work, rank, ranks, port, answers)) for rank in range(ranks)]
     for process in processes:
         process.start()
-    for process in processes:
+    found: dict[int, Answer] = {}
+    while len(found) < ranks and (any(process.is_alive() for process in processes) or not answers.empty()):
+        if answers.empty():
+            time.sleep(0.01)
+        else:
+            found.update([answers.get()])
+    for process in processes:  # not before: one with a large answer waits until it is read
         process.join()
     if any(process.exitcode for process in processes):
         raise RuntimeError(f"ranks ended with {[process.exitcode for process in processes]}")
-    found = dict(answers.get() for _ in processes)
     return [found[rank] for rank in range(ranks)]
 
 

@@ -8,7 +8,7 @@ import torch
 from pagedlab.engine.llm import LLM
 from pagedlab.engine.ranks import serve_on_ranks
 from pagedlab.errors import InvalidConfig
-from pagedlab.models.parallel import config_of_rank, shard
+from pagedlab.models.parallel import Reduce, config_of_rank, run_ranks, shard
 from pagedlab.models.tiny import TINY_CONFIG, tiny_random
 from pagedlab.scheduling.sampling import SamplingParams
 
@@ -43,3 +43,26 @@ def test_the_shards_of_a_matrix_make_it_whole_again():
 def test_a_cut_that_is_not_even_is_refused_with_the_numbers(ranks: int):
     with pytest.raises(InvalidConfig, match=f"ranks={ranks}"):
         config_of_rank(TINY_CONFIG, ranks)
+
+
+def large_answer(rank: int, ranks: int, reduce: Reduce) -> list[int]:
+    """More than a pipe holds."""
+    return [rank] * 300_000
+
+
+def failing_rank(rank: int, ranks: int, reduce: Reduce) -> None:
+    """The other one waits for a sum that never comes."""
+    if rank == 1:
+        raise ValueError("rank 1 fails")
+    reduce(torch.ones(3))
+
+
+@pytest.mark.timeout(120)
+def test_large_answers_are_read_while_the_ranks_still_run():
+    assert [(answer[0], len(answer)) for answer in run_ranks(large_answer, 2)] == [(0, 300_000), (1, 300_000)]
+
+
+@pytest.mark.timeout(120)
+def test_when_a_rank_fails_all_end_and_it_is_said():
+    with pytest.raises(RuntimeError, match="ranks ended with"):
+        run_ranks(failing_rank, 2)
