@@ -468,6 +468,24 @@ else:
     print("right: the answers changed, and check() saw nothing")
 
 # %% [markdown]
+# ## Quiz
+#
+# Open the answer that you would give; then open the others, and read why not.
+
+# %%
+from pagedlab.view.quiz import Quiz
+
+Quiz(
+    "Your engine gives the right tokens for 1,000 requests. What has been proved about its memory?",
+    {
+        "that it is right": "A page that leaks changes no token until memory is gone; a count that is too high does so as well.",
+        "very little": "Tokens prove addresses and copies. Leaks, counts and eviction need the books: check() after every step.",
+        "that nothing was evicted": "Eviction does not show in tokens either: what was evicted is computed again.",
+    },
+    right="very little",
+)
+
+# %% [markdown]
 # ## Pause and recall
 #
 # <details><summary>Name the five parts of an engine, and for each one thing that it must not know.</summary>
