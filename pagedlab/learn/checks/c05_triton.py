@@ -72,7 +72,10 @@ def write_kv(mine: ModuleType, judge: Judge) -> None:
 
     def written(slots: list[int], heads: int = 1, size: int = 4, pages: int = 3) -> None:
         torch.manual_seed(len(slots))
-        kv = torch.full((2, pages, heads, size, 2), -1.0)
+        memory = torch.full(
+            (2 * pages * heads * size * 2 + 512,), -1.0
+        )  # with room around it, for a slot that is wrong
+        kv = memory[256:-256].view(2, pages, heads, size, 2)
         key, value = torch.rand(2, len(slots), heads, 2)
         wanted = kv.clone()
         for token, slot in enumerate(slots):
