@@ -177,6 +177,24 @@ def test_attention_on_a_cpu_as_it_was_measured_is_near_the_bandwidth_and_ahead_o
     assert min(gathered["Llama-3-8B"]) >= 5 and min(gathered["SmolLM2-135M"]) >= 3
 
 
+def test_a_profile_says_where_the_time_of_prefill_and_decode_went(tmp_path: Path) -> None:
+    done = run("bench.profile", "--quick", "--json", str(tmp_path / "profile.json"))
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))["results"]
+    assert [one["name"] for one in results] == ["prefill of 64", "decode of 1", "decode of 4"]
+    for one in results:
+        assert sum(one["by_kind"].values()) == pytest.approx(one["profiled_milliseconds"], abs=0.01)
+        assert one["by_kind"]["matrices"] > 0 < one["milliseconds"]
+
+
+def test_in_the_profile_that_is_kept_more_sequences_bring_decode_nearer_to_prefill() -> None:
+    results = json.loads((RESULTS / "profile.json").read_text(encoding="utf-8"))["results"]
+    decode = [one for one in results if one["kind"] == "decode"]
+    rates = [one["flops"] / one["milliseconds"] for one in decode]
+    assert rates == sorted(rates) and [one["size"] for one in decode] == [1, 2, 4, 8, 16, 32, 64]
+    assert all(one["by_kind"]["matrices"] > one["by_kind"]["attention over pages"] for one in results)
+
+
 def test_the_least_time_counts_a_shared_beginning_once_and_a_step_for_each_token() -> None:
     prefix, own = list(range(100)), [[1000 + number] * 7 for number in range(3)]
     steps = limits.perfect_steps(Workload("shared", [prefix + tokens for tokens in own], 5), 32)
