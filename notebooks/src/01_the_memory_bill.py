@@ -590,17 +590,9 @@ print(f"reserved in advance: {claimed / MIB:,.0f} MiB; in pages of 16: {paged / 
 # Open the answer that you would give; then open the others, and read why not.
 
 # %%
-from pagedlab.view.quiz import Quiz
+from pagedlab.learn.quizzes import quiz
 
-Quiz(
-    "A 4-bit checkpoint of a 16-bit model is served to 64 users. What is four times smaller?",
-    {
-        "the memory that the server needs": "Only if nobody sends a token. The cache of 64 users is in its own format and did not move.",
-        "the weights, and nothing else": "The cache is written at run time, in the format that the engine was told. Chapter 09 is about that.",
-        "weights and cache, because both come from the same numbers": "Keys and values are computed from weights, but kept as the engine chooses: usually in 16 bits.",
-    },
-    right="the weights, and nothing else",
-)
+quiz("01.four_bits")
 
 # %% [markdown]
 # ## Pause and recall

@@ -666,17 +666,12 @@ else:
 # Open the answer that you would give; then open the others, and read why not.
 
 # %%
-from pagedlab.view.quiz import Quiz
+from pagedlab.learn.quizzes import quiz
 
-Quiz(
-    "Why paged, and not one large contiguous reservation for each request?",
-    {
-        "contiguous always wins, because GPUs dislike indirection": "One look-up for a tile of many tokens is cheap; what is dear is memory that nobody uses. Every fast engine pays for the look-up.",
-        "because waste is bounded by a page for each request, and any free page will do": "Neither the unused tail nor the holes between requests: 5,288 slots became 424.",
-        "because pages make the arithmetic of attention smaller": "The arithmetic is the same to the last product. Only where the numbers lie has changed.",
-    },
-    right="because waste is bounded by a page for each request, and any free page will do",
-)
+quiz("02.why_pages")
+
+# %%
+quiz("02.last_page")
 
 # %% [markdown]
 # ## Pause and recall

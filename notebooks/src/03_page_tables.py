@@ -211,7 +211,7 @@ print("E:", fill(E, 48))
 print("free queue:", manager.pool.free_pages())
 
 # %% [markdown]
-# C finishes: page 2 goes to the end of the queue, behind 11. F arrives and takes 11. A grows again.
+# C finishes: page 2 goes to the end of the queue, behind 11. F arrives and takes 11. A grows again. At last F finishes, and A grows into the page it left.
 
 
 # %%
@@ -224,11 +224,6 @@ leave(C)
 print("free queue:", manager.pool.free_pages())
 print("F:", fill(F, 16))
 print("A:", fill(A, 48))
-
-# %% [markdown]
-# F finishes, and A grows into the page it left.
-
-# %%
 leave(F)
 print("A:", fill(A, 56))
 assert manager.table(A).pages == [0, 7, 2, 11]
@@ -557,6 +552,16 @@ print(
 # %% [markdown]
 # <div class="alert alert-block alert-success"><b>Takeaway 6.</b> The indirection is paid once a page, not once a number. What it buys is memory without holes, growth without copying, and sharing.</div>
 #
+# ## Quiz
+#
+# Open the answer that you would give; then open the others, and read why not.
+
+# %%
+from pagedlab.learn.quizzes import quiz
+
+quiz("03.next_page")
+
+# %% [markdown]
 # ## Pause and recall
 #
 # <details><summary>What does a page table map to what, and what does a slot add?</summary>

@@ -603,6 +603,19 @@ show(
 )
 
 # %% [markdown]
+# ## Quiz
+#
+# Open the answer that you would give; then open the others, and read why not.
+
+# %%
+from pagedlab.learn.quizzes import quiz
+
+quiz("04.order")
+
+# %%
+quiz("04.merge")
+
+# %% [markdown]
 # ## Pause and recall
 #
 # <details><summary>Why may keys lie anywhere?</summary>
@@ -657,8 +670,7 @@ show(
 #
 # Along the arrows travel two numbers and a vector, never a row of scores. At the merge both states are brought to the larger maximum before they are added.
 # </details>
-
-# %% [markdown]
+#
 # ## Bridge
 #
 # Our function is right and slow: Python walks where hardware could run. In chapter 05, *the Triton decode kernel*, each walker becomes a program on a GPU, and a tile of keys becomes one load. You will step through it here, without a GPU.

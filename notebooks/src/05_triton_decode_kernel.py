@@ -821,6 +821,18 @@ else:
 
 # %% [markdown]
 # <div class="alert alert-block alert-success"><b>Takeaway 4.</b> Decode does G operations a byte where an H100 could do 295. Read every byte once, in wide loads, with enough of them under way: a decode kernel has no other task.</div>
+#
+# ## Quiz
+#
+# Open the answer that you would give; then open the others, and read why not.
+
+# %%
+from pagedlab.learn.quizzes import quiz
+
+quiz("05.splits")
+
+# %%
+quiz("05.interpreter")
 
 # %% [markdown]
 # ## Pause and recall
@@ -849,8 +861,7 @@ else:
 #
 # wgmma multiplies 64 rows; a group has 3 to 8. Padded to 16, mma fits, and arithmetic is not what it waits for.
 # </details>
-
-# %% [markdown]
+#
 # ## Interview questions
 #
 # <details><summary>Your paged decode kernel reaches 40 % of the bandwidth at batch 1 and 90 % at batch 64. What is wrong? (Avoid: "paging is slow for small batches, use contiguous memory".)</summary>
@@ -872,8 +883,7 @@ else:
 #
 # Not for its own sake. Asynchronous copies hide the wait with bytes under way, not with warps. Fewer registers may spill, and a spill is memory traffic, the one thing there is too little of.
 # </details>
-
-# %% [markdown]
+#
 # ## Sketch from memory
 #
 # Draw one program: its queries, 16 rows of which 3 are real; a page table; a tile of keys gathered from two pages; the state (largest, total, acc). Mark each arrow with the instruction that carries it (`cp.async`, `ldmatrix`, `mma`) and its width. Beside it a second program, another split, and the merge below both.
@@ -882,8 +892,7 @@ else:
 #
 # Page numbers come first (4 bytes each), then keys and values into shared memory (16 bytes a thread), then matrices into registers. What leaves a program is a mean and a log-sum-exp a head, nothing else.
 # </details>
-
-# %% [markdown]
+#
 # ## Bridge
 #
 # On the roofline prefill and decode stand at opposite ends, and yet they share a model, a GPU and a step. In chapter 06, *prefill and decode*, both are measured for real, and you will see what each of them waits for.

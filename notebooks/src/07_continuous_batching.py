@@ -11,8 +11,7 @@
 # - show, with the engine's own scheduler, why less fragmentation means more throughput.
 #
 # **Time:** 75–90 minutes, and as long again for all exercises. **Needs:** Python, no GPU, no model; [03 · page tables](03_page_tables.ipynb) for pages and pools.
-
-# %% [markdown]
+#
 # Nothing here computes a single key or value. The scheduler and the cache manager are the engine's own; a *rehearsal* gives them requests and makes up the tokens. Time is counted in steps, work in
 # tokens, so every number is the same on every machine.
 
@@ -694,6 +693,19 @@ for system, (admission, victim) in choices.items():
 # %% [markdown]
 # These are four choices on our scheduler, not four systems: kernels, caches and defaults are left out, and the requests are made up. What the rows do show is the trade that each made. More tokens a step, and
 # now and then a reader who waits long for the next token because its sequence gave way; or an even stream from a pool that is never full. Chapter 11 builds all five.
+
+# %% [markdown]
+# ## Quiz
+#
+# Open the answer that you would give; then open the others, and read why not.
+
+# %%
+from pagedlab.learn.quizzes import quiz
+
+quiz("07.budget")
+
+# %%
+quiz("07.preempt")
 
 # %% [markdown]
 # ## Pause and recall

@@ -281,17 +281,9 @@ for attacker in ("shop", "stranger"):
 # Open the answer that you would give; then open the others, and read why not.
 
 # %%
-from pagedlab.view.quiz import Quiz
+from pagedlab.learn.quizzes import quiz
 
-Quiz(
-    "Why prefix sharing on top of page reuse?",
-    {
-        "prefix caching only speeds up the tokenizer": "The tokenizer takes microseconds. What is saved is computing keys and values of the prefix, and holding them once for each user.",
-        "reuse hands out blank pages again; sharing keeps what is in them": "So the prefix is neither computed a second time nor held a second time.",
-        "so that free pages never run out": "Cached pages are the first to be evicted when room is needed; sharing lowers the need, it does not end it.",
-    },
-    right="reuse hands out blank pages again; sharing keeps what is in them",
-)
+quiz("08.why_sharing")
 
 # %% [markdown]
 # ## Pause and recall

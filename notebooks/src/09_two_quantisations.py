@@ -396,17 +396,9 @@ else:
 # Open the answer that you would give; then open the others, and read why not.
 
 # %%
-from pagedlab.view.quiz import Quiz
+from pagedlab.learn.quizzes import quiz
 
-Quiz(
-    "A server with 4-bit weights runs out of memory when users send long prompts. What helps most?",
-    {
-        "3-bit weights": "The weights are the shorter line of the bill already; an eighth of a byte less for each changes little.",
-        "a cache in int8": "It halves what grows with every token of every user, at an error that can hardly be measured (int8 with a scale for each row).",
-        "a smaller page size": "That saves less than a page for each user. The tokens themselves take the room.",
-    },
-    right="a cache in int8",
-)
+quiz("09.long_prompts")
 
 # %% [markdown]
 # ## Pause and recall

@@ -580,17 +580,9 @@ print(
 # Open the answer that you would give; then open the others, and read why not.
 
 # %%
-from pagedlab.view.quiz import Quiz
+from pagedlab.learn.quizzes import quiz
 
-Quiz(
-    "Why a smarter allocator before a bigger model?",
-    {
-        "the best model on paper is automatically the best to serve": "Not if its users wait. What counts is the best model that packs, schedules and meets its latency on this machine.",
-        "because memory that is not wasted becomes live requests, and those become throughput": "Within the same promise to users more of them are served, before anything is bought.",
-        "because a bigger model needs no cache": "It needs more: more layers, often more heads, so more bytes for every token.",
-    },
-    right="because memory that is not wasted becomes live requests, and those become throughput",
-)
+quiz("10.allocator_first")
 
 # %% [markdown]
 # ## Pause and recall

@@ -280,17 +280,9 @@ check("12.cost_per_token")
 # Open the answer that you would give; then open the others, and read why not.
 
 # %%
-from pagedlab.view.quiz import Quiz
+from pagedlab.learn.quizzes import quiz
 
-Quiz(
-    "Two ranks of a tensor-parallel group serve one request. How many page tables are there?",
-    {
-        "one for each rank, and they differ": "Then page 7 would be two different things, and every plan would have to be made twice.",
-        "one, the same on both, made by each for itself": "Pages are cut by heads: each rank holds its slice of every page, under the same number.",
-        "half a table on each rank": "The tokens are not shared out, the heads are. Each rank needs all of the tokens.",
-    },
-    right="one, the same on both, made by each for itself",
-)
+quiz("12.page_tables")
 
 # %% [markdown]
 # ## Pause and recall

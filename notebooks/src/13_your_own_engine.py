@@ -473,17 +473,9 @@ else:
 # Open the answer that you would give; then open the others, and read why not.
 
 # %%
-from pagedlab.view.quiz import Quiz
+from pagedlab.learn.quizzes import quiz
 
-Quiz(
-    "Your engine gives the right tokens for 1,000 requests. What has been proved about its memory?",
-    {
-        "that it is right": "A page that leaks changes no token until memory is gone; a count that is too high does so as well.",
-        "very little": "Tokens prove addresses and copies. Leaks, counts and eviction need the books: check() after every step.",
-        "that nothing was evicted": "Eviction does not show in tokens either: what was evicted is computed again.",
-    },
-    right="very little",
-)
+quiz("13.what_is_proved")
 
 # %% [markdown]
 # ## Pause and recall

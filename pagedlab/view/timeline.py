@@ -36,12 +36,17 @@ class Stretch(NamedTuple):
 
 
 def draw_timeline(axes: Axes, stretches: Sequence[Stretch], seconds: float) -> None:
-    """One step of ``seconds``, in milliseconds, a lane for each kind but the rest, which is where no lane is marked."""
+    """One step of ``seconds``, in milliseconds, a lane for each kind but the rest, which is where no lane is marked.
+
+    However short a stretch is, its mark is a hair wide: one that vanished would look like work that was not done.
+    """
+    hair = 0.0015 * seconds
     lanes = [kind for kind in KINDS if kind != "the rest"]
     for stretch in stretches:
         colour, _ = KINDS[stretch.kind]
         lane = lanes.index(stretch.kind)
-        axes.barh(lane, 1e3 * stretch.seconds, 0.7, 1e3 * stretch.start, color=colour, linewidth=0)
+        width, left = max(stretch.seconds, hair), stretch.start
+        axes.barh(lane, 1e3 * width, 0.7, 1e3 * left, color=colour, linewidth=0, snap=False)
     totals = {kind: sum(s.seconds for s in stretches if s.kind == kind) for kind in lanes}
     axes.set_yticks(range(len(lanes)), [f"{kind} {totals[kind] / seconds:.0%}" for kind in lanes])
     axes.set_ylim(len(lanes) - 0.5, -0.5)

@@ -47,6 +47,7 @@ ANSWERS = {
     "04_attention_over_pages": {
         "grows_or_shrinks": Answers("'shrinks'", "'grows'"),
     },
+    "06_prefill_vs_decode": {"attentions": Answers("600", "570"), "factor": Answers("1.9", "1.5")},
     "09_two_quantisations": {"users_in_int4": Answers("285", "71")},
     "13_your_own_engine": {
         "computed": Answers("sum(len(o.prompt_token_ids) - o.num_cached_tokens for o in outputs)", "48"),

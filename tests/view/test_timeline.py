@@ -30,6 +30,12 @@ def test_a_lane_is_named_with_its_share_and_marked_where_its_work_was():
     assert drawn == [(0, 4, 0), (6, 2, 0), (9, 1, 3)]
 
 
+def test_a_stretch_too_short_for_a_pixel_is_marked_all_the_same():
+    _, axes = figures.new_figure()
+    timeline.draw_timeline(axes, [Stretch("sampling", 0.5, 1e-9)], 1.0)
+    assert axes.patches[0].get_width() == pytest.approx(1.5)
+
+
 def test_shares_add_up_to_the_whole_step():
     figure, axes = figures.new_figure()
     seconds = dict.fromkeys(timeline.KINDS, 0.0) | {"matrices": 0.03, "the rest": 0.01}
