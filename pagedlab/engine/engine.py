@@ -12,7 +12,6 @@ from pathlib import Path
 from torch import Tensor
 
 from pagedlab.engine.beam_search import BeamSearch
-from pagedlab.engine.knobs import PREFIX_CACHES, chosen
 from pagedlab.engine.kv_cache import KVCache
 from pagedlab.engine.live import Live
 from pagedlab.engine.outputs import RequestMetrics, RequestOutput
@@ -21,22 +20,22 @@ from pagedlab.engine.sampler import Sampled, Sampler
 from pagedlab.engine.structured import Grammars
 from pagedlab.errors import InvalidConfig, InvalidRequest, StepFailed
 from pagedlab.memory.events import EventKind, FinishCode, Trace
-from pagedlab.memory.eviction import EvictionOrder, Retention, eviction_order, leaves_first
+from pagedlab.memory.eviction import EvictionOrder, Retention
 from pagedlab.memory.manager import CacheManager
 from pagedlab.memory.pool import PagePool
 from pagedlab.memory.prefix_cache import PrefixCache
-from pagedlab.memory.prefix_radix import RadixPrefixCache
 from pagedlab.models.catalog import LoadedModel
 from pagedlab.models.lora import LoraAdapter, load_adapter
-from pagedlab.scheduling.admission import ADMISSIONS, AdmissionPolicy
-from pagedlab.scheduling.drafts import Drafter, PromptLookup
-from pagedlab.scheduling.limits import Limits
-from pagedlab.scheduling.order import ORDERS, Order
+from pagedlab.scheduling.admission import AdmissionPolicy
+from pagedlab.scheduling.assemble import assemble
+from pagedlab.scheduling.drafts import Drafter
+from pagedlab.scheduling.limits import refuse_impossible_pool
+from pagedlab.scheduling.order import Order
 from pagedlab.scheduling.plan import StepPlan
 from pagedlab.scheduling.request import FinishReason, Request
 from pagedlab.scheduling.sampling import SamplingParams
 from pagedlab.scheduling.scheduler import Scheduler
-from pagedlab.scheduling.victims import VICTIMS, VictimChoice
+from pagedlab.scheduling.victims import VictimChoice
 from pagedlab_kernels import get_attention, why_not_triton
 from pagedlab_kernels.batch import AttentionFn
 
@@ -94,18 +93,11 @@ class Engine:
         trace: bool = True,
     ) -> None:
         self.config, self.model, self.tokenizer = loaded.config, loaded.model, loaded.tokenizer
-        if page_size < 1 or num_pages < 1 or num_host_pages < 0:
-            raise InvalidConfig(
-                f"page_size={page_size}, num_pages={num_pages} and num_host_pages={num_host_pages} were asked for; "
-                "the first two must be at least 1, the last at least 0"
-            )
         if max_context is not None and max_context > self.config.max_context:
             raise InvalidConfig(
                 f"max_context={max_context} was asked for; {loaded.name} can take {self.config.max_context} tokens"
             )
-        swap = chosen("preemption", preemption, {"recompute": False, "swap": True})
-        if swap and not num_host_pages:
-            raise InvalidConfig("preemption='swap' was asked for without host memory; give it num_host_pages")
+        refuse_impossible_pool(page_size, num_pages, num_host_pages)
         num_pages = num_pages if pool is None else pool.num_pages
         self.model.prepare()
         kv_dtype = kv_dtype or str(self.model.dtype).removeprefix("torch.").replace("float64", "float32")
@@ -119,34 +111,30 @@ class Engine:
         self.trace = Trace(num_pages, page_size) if trace else None
         if self.trace is not None and self.tokenizer is not None:
             self.trace.piece = self.tokenizer.piece
-        cache = _prefix_cache(prefix_cache, page_size)
-        first_out = eviction_order(eviction)
-        self.manager = manager(
-            num_pages,
-            page_size,
-            prefix_cache=cache,
+        self.scheduler = assemble(
+            page_size=page_size,
+            num_pages=num_pages,
+            num_host_pages=num_host_pages,
+            max_tokens_per_step=max_tokens_per_step,
+            max_sequences=max_sequences,
+            max_context=self.config.max_context if max_context is None else max_context,
+            max_overtakes=max_overtakes,
+            prefix_cache=prefix_cache,
+            partial_hits=partial_hits,
+            eviction=eviction,
+            preemption=preemption,
+            order=order,
+            admission=admission,
+            victim=victim,
+            drafter=drafter,
             pool=pool,
             trace=self.trace,
-            eviction=leaves_first(first_out) if isinstance(cache, RadixPrefixCache) else first_out,
-            num_host_pages=num_host_pages,
-            partial_hits=partial_hits,
             window=self.config.window,
-        )
-        self.scheduler = scheduler(
-            self.manager,
-            Limits(
-                max_tokens_per_step,
-                max_sequences,
-                self.config.max_context if max_context is None else max_context,
-                max_overtakes,
-            ),
-            order=chosen("order", order, {name: make() for name, make in ORDERS.items()}),
-            admission=chosen("admission", admission, {name: make() for name, make in ADMISSIONS.items()}),
-            victim=chosen("victim", victim, VICTIMS),
-            swap=swap,
-            drafter=None if drafter is None else chosen("drafter", drafter, {"prompt_lookup": PromptLookup()}),
             eos_token_ids=self.config.eos_token_ids,
+            manager=manager,
+            scheduler=scheduler,
         )
+        self.manager = self.scheduler.manager
         self.adapters = {
             name: adapter
             if isinstance(adapter, LoraAdapter)
@@ -374,9 +362,3 @@ def _wishes(request_id: str, retention: Iterable[Retention]) -> tuple[Retention,
                 f"request {request_id} asks for retention {wish!r}; use pagedlab.memory.eviction.Retention"
             )
     return wishes
-
-
-def _prefix_cache(choice: str | PrefixCache | None, page_size: int) -> PrefixCache | None:
-    if not isinstance(choice, str):
-        return choice
-    return chosen("prefix_cache", choice, PREFIX_CACHES)(page_size)

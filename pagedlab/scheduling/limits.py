@@ -25,6 +25,15 @@ class Limits:
             raise InvalidConfig(f"max_overtakes={self.max_overtakes} was asked for; it must be at least 0")
 
 
+def refuse_impossible_pool(page_size: int, num_pages: int, num_host_pages: int) -> None:
+    """Raise InvalidConfig for a pool without room for a token."""
+    if page_size < 1 or num_pages < 1 or num_host_pages < 0:
+        raise InvalidConfig(
+            f"page_size={page_size}, num_pages={num_pages} and num_host_pages={num_host_pages} were asked for; "
+            "the first two must be at least 1, the last at least 0"
+        )
+
+
 def refuse_impossible(request: Request, limits: Limits, max_sequence_tokens: int, pool_slots: int) -> None:
     """Raise InvalidRequest for what can never be served. ``pool_slots``: what pins leave of the pool."""
     params, num_prompt = request.params, request.num_prompt
