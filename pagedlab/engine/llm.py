@@ -17,6 +17,7 @@ from pagedlab.progress import progress_bar
 from pagedlab.scheduling.sampling import SamplingParams
 
 if TYPE_CHECKING:
+    from pagedlab.systems import System
     from pagedlab.view.page_map import PageMapWidget
 
 #: Text, or token ids.
@@ -36,8 +37,9 @@ class StreamPiece(NamedTuple):
 class LLM:
     """``model``: a name in the catalogue, a folder, a .gguf file, a hub id, or a model that is loaded already.
 
-    ``dtype`` and ``weights`` are how ``load_model`` is to load it. ``knobs`` are those of
-    :class:`~pagedlab.engine.engine.Engine`.
+    ``dtype`` and ``weights`` are how ``load_model`` is to load it. ``system``: a preset of ``pagedlab.systems`` (vllm,
+    tensorrt_llm, sglang, lmdeploy, tgi), or one with options of its own. ``knobs`` are those of
+    :class:`~pagedlab.engine.engine.Engine`; they override the preset's.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class LLM:
         *,
         dtype: torch.dtype = torch.float32,
         weights: str | None = None,
+        system: str | System | None = None,
         device: torch.device | str | None = None,
         progress: bool = True,
         **knobs: Any,
@@ -58,6 +61,10 @@ class LLM:
             loaded = load_model(model, dtype=dtype, weights=weights, progress=progress)
         loaded.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.name = loaded.name
+        if system is not None:
+            from pagedlab.systems import preset
+
+            knobs = preset(system).knobs() | knobs
         self.engine = Engine(loaded, **knobs)
         self._boxes: dict[str, RequestOutput | None] = {}
 

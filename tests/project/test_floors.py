@@ -62,6 +62,7 @@ def modules_after(code: str) -> set[str]:
         "import pagedlab.memory.manager, pagedlab.memory.contiguous, pagedlab.memory.prefix_hash",
         "import pagedlab.scheduling.scheduler",
         "import pagedlab.arithmetic",
+        "from pagedlab.systems import SGLang; SGLang().scheduler(1000)",
         "import pagedlab.view.page_map, pagedlab.view.svg, pagedlab.view.html, pagedlab.view.terminal",
         "import pagedlab.__main__, pagedlab.doctor, pagedlab.demo",
         "from pagedlab import CacheManager, PagePool, SamplingParams, Trace",

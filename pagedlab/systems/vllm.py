@@ -1,0 +1,53 @@
+"""vLLM's choices: small pages, hashes of full ones, one budget, and recompute for whoever came last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pagedlab.systems.system import System, meaning
+
+
+@dataclass(frozen=True)
+class VLLM(System):
+    """The V1 core of vLLM. ``block_size`` in tokens, ``max_num_batched_tokens`` a step, ``max_num_seqs`` at once.
+
+    ``scheduling_policy``: "fcfs" or "priority". ``kv_cache_dtype``: "auto" (the model's own) or "fp8".
+    """
+
+    title: ClassVar[str] = "vLLM"
+    seen: ClassVar[str] = "V1 core, as of November 2026"
+    documented: ClassVar[str] = "https://docs.vllm.ai/en/latest/configuration/engine_args.html"
+    kept: ClassVar[tuple[str, ...]] = (
+        "a free queue in which hashed pages wait at the tail and blank ones at the head",
+        "a sequence's pages are freed last page first, so its tail is evicted before its head",
+        "full pages are registered when they are allocated: requests of one step can share",
+        "one budget of tokens for running and waiting alike, the running ones first",
+        "the last in line gives way by recompute, and nobody comes in during such a step",
+    )
+    left_out: ClassVar[tuple[str, ...]] = (
+        "hybrid models with several kinds of cache in one pool",
+        "connectors that move pages between machines",
+        "speculation beyond prompt lookup",
+    )
+
+    block_size: int = 16
+    max_num_batched_tokens: int = 2048
+    max_num_seqs: int = 128
+    enable_prefix_caching: bool = True
+    scheduling_policy: str = "fcfs"
+    kv_cache_dtype: str = "auto"
+
+    def knobs(self) -> dict[str, Any]:
+        return {
+            "page_size": self.block_size,
+            "max_tokens_per_step": self.max_num_batched_tokens,
+            "max_sequences": self.max_num_seqs,
+            "prefix_cache": "hash" if self.enable_prefix_caching else "none",
+            "eviction": "lru",
+            "order": meaning("scheduling_policy", self.scheduling_policy, {"fcfs": "fcfs", "priority": "priority"}),
+            "admission": "max_utilisation",
+            "victim": "last_in_line",
+            "preemption": "recompute",
+            "kv_dtype": meaning("kv_cache_dtype", self.kv_cache_dtype, {"auto": None, "fp8": "fp8"}),
+        }
