@@ -25,6 +25,11 @@ class EngineUnderLoad:
         return self._engine.scheduler
 
     def submit(self, name: str, offer: Offer) -> None:
+        if offer.allowed not in (None, offer.num_output):
+            raise InvalidConfig(
+                f"an answer of {offer.num_output} tokens was offered, of {offer.allowed} allowed; when a real model "
+                "ends by itself cannot be told beforehand: leave allowed away"
+            )
         self._engine.add_request(offer.prompt, offer.params, request_id=name)
 
     def step(self) -> StepPlan:

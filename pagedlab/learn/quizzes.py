@@ -179,6 +179,27 @@ QUIZZES: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "for every token.",
         },
     ),
+    "11.no_preemption": (
+        "TGI never preempts a running request. What does it pay for that?",
+        {
+            "it reserves every request's longest answer, so fewer run at once": "Room for the most that could come "
+            "is set aside on admission. Answers that stop early leave it unused.",
+            "nothing, as preemption is always a mistake": "Preemption is the price of admitting more than is certain "
+            "to fit. Where answers are short of their limit, that is a good bargain.",
+            "it may run out of memory": "That is what the reservation excludes: everything admitted can finish.",
+        },
+    ),
+    "11.same_tokens": (
+        "One trace runs under five systems' rules, with the same weights and cache format. What must be equal?",
+        {
+            "the tokens of every answer": "Page sizes, queues and evictions say where and when something is "
+            "computed. None of them may change what is.",
+            "the number of steps": "Steps depend on admission and budgets, and these are what the five choose "
+            "differently.",
+            "the hit rate": "A tree over single tokens hits more than hashes of whole pages, and what was evicted "
+            "cannot be hit.",
+        },
+    ),
     "12.page_tables": (
         "Two ranks of a tensor-parallel group serve one request. How many page tables are there?",
         {

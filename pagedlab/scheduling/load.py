@@ -13,29 +13,39 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
 
 from pagedlab.errors import InvalidQuantity
 from pagedlab.scheduling.latency import Timeline
 from pagedlab.scheduling.plan import StepPlan
-from pagedlab.scheduling.request import Request
+from pagedlab.scheduling.request import Request, Sequence
 from pagedlab.scheduling.sampling import SamplingParams
 from pagedlab.scheduling.scheduler import Scheduler
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A request that is due at ``at`` seconds, and has exactly ``num_output`` tokens of output."""
+    """A request that is due at ``at`` seconds, and has exactly ``num_output`` tokens of output.
+
+    It asked for ``allowed`` at most, which is more where its answer ends by itself; None: for no more than it gets.
+    """
 
     at: float
     prompt: list[int]
     num_output: int
+    allowed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_output < 1 or (self.allowed is not None and self.allowed < self.num_output):
+            raise InvalidQuantity(
+                f"an answer of {self.num_output} tokens was offered, of {self.allowed} allowed; it has from 1 to these"
+            )
 
     @property
     def params(self) -> SamplingParams:
-        return SamplingParams(max_tokens=self.num_output, temperature=0, ignore_eos=True)
+        return SamplingParams(max_tokens=self.allowed or self.num_output, temperature=0, ignore_eos=True)
 
 
 def poisson_arrivals(rate: float, count: int, seed: int = 0) -> list[float]:
@@ -61,19 +71,31 @@ class Server(Protocol):
     def step(self) -> StepPlan: ...
 
 
+#: What a request says last when it has no model, and ends by itself.
+END = -1
+
+
 class WithoutModel:
-    """A scheduler and its pages; every sampled token is 0. What a step *decides* is what the engine would."""
+    """A scheduler and its pages; every sampled token is 0, but for the last. What a step *decides* is what the engine
+    would.
+    """
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
+        self._num_output: dict[Request, int] = {}
 
     def submit(self, name: str, offer: Offer) -> None:
-        self.scheduler.add(Request(name, offer.prompt, offer.params))
+        request = Request(name, offer.prompt, replace(offer.params, stop_token_ids=(END,)))
+        self.scheduler.add(request)
+        self._num_output[request] = offer.num_output
 
     def step(self) -> StepPlan:
         plan = self.scheduler.schedule()
-        self.scheduler.commit(plan, [[0] for _ in plan.samples])
+        self.scheduler.commit(plan, [[self._token(row.sequence)] for row in plan.samples])
         return plan
+
+    def _token(self, sequence: Sequence) -> int:
+        return END if sequence.num_output + 1 == self._num_output[sequence.request] else 0
 
 
 @dataclass(frozen=True)
@@ -128,7 +150,11 @@ class WallClock:
 
 @dataclass(frozen=True)
 class Step:
-    """What one step was, and when. ``num_context``: tokens that its sequences' attention looks back on, in all."""
+    """What one step was, and when. ``num_context``: tokens that its sequences' attention looks back on, in all.
+
+    The pages are as they stand after it, as are ``slots_wasted``: those at the end of running sequences' tables that
+    hold no token.
+    """
 
     start: float
     stop: float
@@ -137,6 +163,8 @@ class Step:
     num_sequences: int
     num_waiting: int
     pages_used: int
+    pages_cached: int
+    slots_wasted: int
 
 
 @dataclass(frozen=True)
@@ -192,6 +220,18 @@ def drive(server: Server, offers: Iterable[Offer], clock: Clock) -> Run:
             timelines[row.sequence.request.id].token_times.append(stop)
         for sequence in plan.preempted:
             timelines[sequence.request.id].num_preemptions += 1
-        waiting, used = len(scheduler.waiting), scheduler.manager.pool.num_used
-        steps.append(Step(start, stop, plan.num_tokens, num_context, len(plan.chunks), waiting, used))
+        pool, tables = scheduler.manager.pool, map(scheduler.manager.table, (s.id for s in scheduler.running))
+        steps.append(
+            Step(
+                start,
+                stop,
+                plan.num_tokens,
+                num_context,
+                num_sequences=len(plan.chunks),
+                num_waiting=len(scheduler.waiting),
+                pages_used=pool.num_used,
+                pages_cached=pool.num_cached,
+                slots_wasted=sum(table.waste for table in tables),
+            )
+        )
     return Run(list(timelines.values()), steps)

@@ -61,6 +61,11 @@ FIGURES = {
         "contiguous     up to",
         "on the front",
     ],
+    "11_five_systems": [
+        "the tokens of all five are equal: True",
+        "everybody got every token: True",
+        "who gains most: TGI and TensorRT-LLM",
+    ],
     "12_beyond_one_machine": ["2.00 $ a million", "1 of 2 KV heads", "tokens equal to those of a single rank: True"],
 }
 

@@ -49,6 +49,10 @@ ANSWERS = {
     },
     "06_prefill_vs_decode": {"attentions": Answers("600", "570"), "factor": Answers("1.9", "1.5")},
     "09_two_quantisations": {"users_in_int4": Answers("285", "71")},
+    "11_five_systems": {
+        "factor": Answers("1.78", "2.0"),
+        "who": Answers("'the one that shares'", "'the first to arrive'"),
+    },
     "13_your_own_engine": {
         "computed": Answers("sum(len(o.prompt_token_ids) - o.num_cached_tokens for o in outputs)", "48"),
         "broken": Answers("lambda q, kv, batch, scale: attend(q, kv, batch, 2 * scale)", "attend"),
