@@ -83,6 +83,10 @@ def test_the_theme_is_the_readers_and_stays_chosen(
     dark = offline.evaluate(paper)
     offline.wait_for_selector(".plm")
     assert offline.evaluate("getComputedStyle(document.querySelector('.plm')).backgroundColor") == dark
+    under = "[...document.querySelectorAll('.widget svg')].map((it) => getComputedStyle(it).backgroundColor)"
+    assert set(offline.evaluate(under)) == {"rgba(0, 0, 0, 0)"}, (
+        "what is drawn in the ink of the page lies on its paper"
+    )
     screenshot(offline, "site, dark")
     offline.click("#theme")
     light = offline.evaluate(paper)
