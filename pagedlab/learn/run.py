@@ -18,12 +18,11 @@ from typing import Any
 from pagedlab.learn import child
 from pagedlab.learn.card import Card
 from pagedlab.learn.exercise import Exercise, find
-from pagedlab.learn.progress import record_check
+from pagedlab.learn.progress import ONE_PROCESS, record_check
 from pagedlab.learn.verdict import Failure, Outcome, Verdict
 from pagedlab.learn.workbook import VARIABLE, learner_file, workbook_folder
 
 GRACE = 30.0  #: seconds for Python to start and to import what a check needs, and to end
-ONE_PROCESS = sys.platform == "emscripten"  #: Python runs in a browser, and cannot start another
 MOST_MEMORY = 2 << 30  #: bytes that a check may take on top of what it imports
 
 
