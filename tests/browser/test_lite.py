@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 import subprocess
 import threading
@@ -113,6 +114,15 @@ def test_a_chapter_gives_in_a_browser_what_it_gave_in_the_course(
         assert texts(cell) == texts(should), cell["source"]
 
 
+def test_it_opens_with_a_welcome_that_leads_to_the_chapters(
+    lab: Callable[[str], Page], address: str, page: Page
+) -> None:
+    page.goto(address)
+    page.wait_for_url("**/lab/index.html?path=welcome.ipynb", timeout=60_000)
+    page.get_by_role("link", name="03 page tables").click(timeout=60_000)
+    page.get_by_role("heading", name="03 · Page tables").wait_for(timeout=60_000)
+
+
 def test_its_widgets_are_alive(lab: Callable[[str], Page], screenshot: Callable[[Page, str], None]) -> None:
     page = lab("08_prefix_sharing")
     ran(page)
@@ -164,5 +174,6 @@ def test_what_needs_a_model_is_shown_as_it_ran() -> None:
     assert "LLM(" not in code and "llm." not in code and 'check("03.audit")' in code
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert text.count("Needs a real model") > 5 and "![" in text
+    assert set(re.findall(r"\]\((\d\d_\w+)\.ipynb\)", text)) <= set(CHAPTERS)
     nbformat.validate(notebook)
     assert pictures and all(name.endswith(".svg") for name in pictures)

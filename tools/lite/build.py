@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
+
 from pagedlab.learn import progress, workbook
 from pagedlab.view import undrawn
 from tools.lite import chapters, distribution
@@ -24,6 +26,13 @@ DRIVE = "/drive"
 
 #: Cells out of sight are in the page too, so that the browser's own search finds them.
 OVERRIDES = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}
+
+_INDEX = """<!doctype html>
+<meta charset="utf-8">
+<title>pagedlab</title>
+<meta http-equiv="refresh" content="0; url=lab/index.html?path=welcome.ipynb">
+<a href="lab/index.html?path=welcome.ipynb">pagedlab, in your browser</a>
+"""
 
 _WELCOME = """# pagedlab, in your browser
 
@@ -69,14 +78,16 @@ def build(out: Path, *, work: Path = ROOT / "build" / "lite-work") -> Path:
     command = [lite_python(), "-m", "jupyterlite_core.app", "build", "--apps=lab", "--no-sourcemaps"]
     command += [f"--lite-dir={work}", f"--contents={work / 'contents'}", f"--output-dir={out.resolve()}"]
     subprocess.run(command, check=True, cwd=work, stdout=subprocess.DEVNULL)
-    return out / "lab" / "index.html"
+    (out / "index.html").write_text(_INDEX, encoding="utf-8")
+    return out / "index.html"
 
 
 def contents(folder: Path) -> None:
     """What the reader sees in the file browser: a welcome, chapters, exercises, and the results that chapters read."""
     chapters.write(folder)
     links = "\n".join(f"- [{stem[:2]} {stem[3:].replace('_', ' ')}]({stem}.ipynb)" for stem in chapters.CHAPTERS)
-    (folder / "welcome.md").write_text(_WELCOME.format(chapters=links), encoding="utf-8")
+    welcome = chapters.notebook_of([nbformat.v4.new_markdown_cell(_WELCOME.format(chapters=links), id="welcome")])
+    (folder / "welcome.ipynb").write_text(json.dumps(welcome, ensure_ascii=False), encoding="utf-8")
     workbook.init(folder / "exercises")
     for chapter in (folder / "exercises").iterdir():
         if chapter.name not in chapters.CHAPTERS:
@@ -96,7 +107,7 @@ def _distribution(folder: Path, pyodide_version: str, python_version: str) -> li
         shutil.copy(wheel, folder)
     lock = distribution.lock(CACHE / "pyodide-lock.json", sorted(folder.glob("*.whl")))
     (folder / "pyodide-lock.json").write_text(json.dumps(lock), encoding="utf-8")
-    return sorted(lock["packages"])  # type: ignore[call-overload, no-any-return]
+    return sorted(lock["packages"])
 
 
 def kernel_wheels() -> list[Path]:
@@ -114,10 +125,9 @@ def settings(packages: list[str]) -> dict[str, object]:
         "loadPyodideOptions": {
             "packages": packages,
             "env": {
-                "HOME": "/home/pyodide",
-                progress.VARIABLE: "/drive/exercises/progress.json",
-                workbook.VARIABLE: "/drive/exercises",
-                undrawn.VARIABLE: "/drive/pictures",
+                progress.VARIABLE: f"{DRIVE}/exercises/progress.json",
+                workbook.VARIABLE: f"{DRIVE}/exercises",
+                undrawn.VARIABLE: f"{DRIVE}/pictures",
             },
         },
     }

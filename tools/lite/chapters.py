@@ -39,7 +39,9 @@ _FROZEN = "*Needs a real model: this cell is shown as it ran in the course.*"
 def for_a_browser(stem: str) -> tuple[NotebookNode, dict[str, str]]:
     """The notebook, and the pictures that its drawings fall back on: file -> SVG."""
     notebook = nbformat.read(NOTEBOOKS / f"{stem}.ipynb", as_version=4)
-    cells, pictures, missing = [], {}, set[str]()
+    cells: list[NotebookNode] = []
+    pictures: dict[str, str] = {}
+    missing: set[str] = set()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             pictures |= kept_pictures(cell)
@@ -49,9 +51,20 @@ def for_a_browser(stem: str) -> tuple[NotebookNode, dict[str, str]]:
                 cell = frozen(cell)
             else:
                 missing -= stored
+        else:
+            cell.source = re.sub(r"\[([^]]+)\]\((\d\d_\w+)\.ipynb\)", _link, cell.source)
         cells.append(cell)
     cells.insert(1, nbformat.v4.new_markdown_cell(_BANNER, id="in-your-browser"))
-    return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}), pictures
+    return notebook_of(cells), pictures
+
+
+def notebook_of(cells: list[NotebookNode]) -> NotebookNode:
+    return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
+
+
+def _link(match: re.Match[str]) -> str:
+    """To a chapter that is not in this edition: the words only."""
+    return match[0] if match[2] in CHAPTERS else match[1]
 
 
 def needs_a_model(source: str) -> bool:

@@ -16,6 +16,7 @@ import tomllib
 import zipfile
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,7 +78,7 @@ def pyodide(folder: Path, version: str) -> None:
             (folder / name).write_bytes(content.read())
 
 
-def lock(source: Path, found: list[Path]) -> dict[str, object]:
+def lock(source: Path, found: list[Path]) -> dict[str, Any]:
     """Pyodide's lock file, with the wheels found in place of its own packages."""
     told = json.loads(source.read_text(encoding="utf-8"))
     return {**told, "packages": {str(entry["name"]): entry for entry in map(_entry, found)}}
