@@ -11,7 +11,7 @@ RACE ?=
 export TORCH_CPU_INDEX
 IN_VENV := .venv/bin/python -m
 
-.PHONY: help setup model lab demo doctor test bench mutants soak notebooks pictures clean
+.PHONY: help setup model lab demo doctor test bench mutants soak notebooks pictures site lite clean
 
 help:
 	@echo "make lab        open the course in JupyterLab"
@@ -23,6 +23,8 @@ help:
 	@echo "make doctor     what works on this machine, and what to do where something does not"
 	@echo "make notebooks  run the notebooks' sources and write their outputs"
 	@echo "make pictures   draw the pictures of the README and the cheat sheet again"
+	@echo "make site       the course as pages that open from a disk: build/site/index.html"
+	@echo "make lite       five chapters that run in a browser, without an install: build/lite"
 	@echo "make clean      remove .venv and caches (the model stays in your user cache)"
 
 setup: .venv/installed
@@ -69,6 +71,14 @@ notebooks: model
 pictures: model
 	$(IN_VENV) tools.pictures
 	$(IN_VENV) tools.cheat_sheet
+
+site: model
+	$(IN_VENV) tools.site build/site --live
+
+# Needs npm, which brings Pyodide. Then: python3 -m http.server --directory build/lite
+lite: setup
+	$(IN_VENV) pip install --quiet --editable ".[lite]"
+	$(IN_VENV) tools.lite build/lite
 
 clean:
 	rm -rf .venv .venv.unfinished .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist artifacts

@@ -104,7 +104,7 @@ def course_map() -> SvgFigure:
         "Map of the course",
         f"{len(CHAPTERS)} chapters and {edges} lines from a chapter to those that build on it. {overview._summary()}.",
     )
-    boxes = {number: _box(chapter) for number, chapter in MAP.items()}
+    boxes = {number: box_of(chapter) for number, chapter in MAP.items()}
     drawing.lines([_line(boxes[need], boxes[n]) for n, c in MAP.items() for need in c.needs], PALE, 1.5, bend=True)
     drawing.boxes(boxes.values(), PAPER, radius=6, stroke=INK)
     for chapter in CHAPTERS:
@@ -118,7 +118,7 @@ def course_map() -> SvgFigure:
     return SvgFigure(drawing)
 
 
-def _box(chapter: Chapter) -> Box:
+def box_of(chapter: Chapter) -> Box:
     column, row = chapter.place
     return 16 + column * ACROSS, 16 + row * DOWN, WIDTH, HEIGHT
 

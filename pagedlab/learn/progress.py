@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from platformdirs import user_data_path
 
 #: Names the file in place of the usual one.
 VARIABLE = "PAGEDLAB_PROGRESS"
 FORMAT = 1
+
+ONE_PROCESS = sys.platform == "emscripten"  #: Python runs in a browser, and cannot start another
 
 
 def progress_file() -> Path:
@@ -75,24 +79,23 @@ def digest(text: str) -> str:
     return blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-class _changing:  # noqa: N801
+@contextmanager
+def _changing() -> Iterator[Progress]:
     """Read, change and write under a lock: a notebook and a terminal may check at the same time."""
+    path = progress_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(path):
+        progress = Progress.load()
+        yield progress
+        text = json.dumps({"format": FORMAT, "exercises": progress.exercises}, indent=1, sort_keys=True)
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text(text + "\n", encoding="utf-8")
+        unfinished.replace(path)
 
-    def __enter__(self) -> Progress:
-        path = progress_file()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(f"{path}.lock")
-        self._lock.acquire()
-        self._progress = Progress.load()
-        return self._progress
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            if kind is None:
-                path = progress_file()
-                text = json.dumps({"format": FORMAT, "exercises": self._progress.exercises}, indent=1, sort_keys=True)
-                unfinished = path.with_suffix(".unfinished")
-                unfinished.write_text(text + "\n", encoding="utf-8")
-                unfinished.replace(path)
-        finally:
-            self._lock.release()
+def _lock(path: Path) -> AbstractContextManager[object]:
+    if ONE_PROCESS:  # nobody else to wait for; and a lock on a browser's files is never had
+        return nullcontext()
+    from filelock import FileLock
+
+    return FileLock(f"{path}.lock")

@@ -1,4 +1,7 @@
-"""Run a check over the learner's file, in a process of its own that may not run for ever nor take all memory."""
+"""Run a check over the learner's file, in a process of its own that may not run for ever nor take all memory.
+
+In a browser there is one process only: ``same_process`` says what is lost there.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from pagedlab.learn import child
 from pagedlab.learn.card import Card
 from pagedlab.learn.exercise import Exercise, find
-from pagedlab.learn.progress import record_check
+from pagedlab.learn.progress import ONE_PROCESS, record_check
 from pagedlab.learn.verdict import Failure, Outcome, Verdict
 from pagedlab.learn.workbook import VARIABLE, learner_file, workbook_folder
 
@@ -38,6 +42,8 @@ def check(name: str) -> Card:
 def run(exercise: Exercise, path: Path, *, seconds: float | None = None, memory: int = MOST_MEMORY) -> Verdict:
     """What the check says of the file at ``path``."""
     limit = exercise.seconds if seconds is None else seconds
+    if ONE_PROCESS:
+        return _run_here(exercise, path, limit)
     environment = os.environ | {VARIABLE: str(workbook_folder()), "TRITON_INTERPRET": str(int(exercise.interpreted))}
     with tempfile.TemporaryDirectory(prefix="pagedlab-check-") as folder:
         answers, stacks = Path(folder) / "answers", Path(folder) / "stacks"
@@ -53,6 +59,19 @@ def run(exercise: Exercise, path: Path, *, seconds: float | None = None, memory:
         greedy = _wait(process, limit + GRACE, memory)
         said = [json.loads(line) for line in answers.read_text().splitlines()] if answers.exists() else []
         where = stacks.read_text() if stacks.exists() else ""
+    outcome, message = _silence(greedy, where, process.returncode, limit, memory, exercise.interpreted)
+    return _verdict(said, outcome, message, _line(where, path))
+
+
+def _run_here(exercise: Exercise, path: Path, seconds: float) -> Verdict:
+    from pagedlab.learn.same_process import judge_here
+
+    said, line = judge_here(exercise, path, seconds)
+    return _verdict(said, Outcome.ENDLESS, _endless(seconds), line)
+
+
+def _verdict(said: list[dict[str, Any]], outcome: Outcome, message: str, line: int | None) -> Verdict:
+    """The verdict that was said; where the check came to no end, the smallest failure until then, or ``outcome``."""
     if said and "outcome" in said[-1]:
         return Verdict.from_json(said[-1])
     passed = [line["passed"] for line in said if "passed" in line]
@@ -60,8 +79,7 @@ def run(exercise: Exercise, path: Path, *, seconds: float | None = None, memory:
     if smallest is not None:  # it was found, and then a smaller one was looked for, in vain
         return Verdict.from_json({"outcome": "wrong", "passed": passed, "failure": smallest})
     rule = next((line["trying"] for line in reversed(said) if "trying" in line), "the file can be loaded")
-    outcome, message = _silence(greedy, where, process.returncode, limit, memory, exercise.interpreted)
-    return Verdict(outcome, passed, Failure(rule, message=message, line=_line(where, path)))
+    return Verdict(outcome, passed, Failure(rule, message=message, line=line))
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float, memory: int) -> bool:
@@ -107,11 +125,15 @@ def _silence(
     if greedy:
         return Outcome.GREEDY, f"it took more than {memory / (1 << 30):.0f} GiB of memory and was ended"
     if "Timeout" in stacks:
-        return Outcome.ENDLESS, f"it had not come back after {seconds:g} seconds: is there a loop that never ends?"
+        return Outcome.ENDLESS, _endless(seconds)
     if code < 0:
         why = "a load or store outside of a tensor" if interpreted else "a recursion without an end"
         return Outcome.DIED, f"its process was ended by signal {-code}: {why} does that"
     return Outcome.DIED, f"its process ended with exit code {code} before the check was through"
+
+
+def _endless(seconds: float) -> str:
+    return f"it had not come back after {seconds:g} seconds: is there a loop that never ends?"
 
 
 def _line(stacks: str, path: Path) -> int | None:

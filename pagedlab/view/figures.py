@@ -16,6 +16,7 @@ from pagedlab.arithmetic import attainable_flops, ridge_point
 from pagedlab.memory.table import HOLE
 from pagedlab.view.palette import OWNERS
 from pagedlab.view.svg import SvgFigure
+from pagedlab.view.undrawn import Undrawn, keeps_pictures, kept_picture, undrawn_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,8 +81,13 @@ def new_figure(
     width: float = 8.0, height: float = 2.6, columns: int = 1, rows: int = 1, **kwargs: Any
 ) -> tuple[Figure, Any]:
     """A figure of ``width`` by ``height`` inches and its axes: one, or an array of ``columns``, or of ``rows`` too."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError:
+        if keeps_pictures():
+            return undrawn_figure(columns, rows)  # type: ignore[return-value]
+        raise
 
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -175,6 +181,8 @@ def draw_roofline(axes: Axes, machine: Machine, steps: Mapping[str, StepCost]) -
 
 def draw_key(axes: Axes, names: Mapping[str, str]) -> None:
     """A legend above the drawing: kind -> what it stands for here."""
+    if isinstance(axes, Undrawn):
+        return
     from matplotlib.patches import Patch
 
     patches = []
@@ -184,16 +192,19 @@ def draw_key(axes: Axes, names: Mapping[str, str]) -> None:
     axes.legend(handles=patches, frameon=False, ncols=len(names), loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
 
 
-def show(picture: Figure | SvgFigure, *, caption: str, alt: str = "") -> None:
+def show(picture: Figure | SvgFigure | Undrawn, *, caption: str, alt: str = "") -> None:
     """Display a figure as SVG and PNG described by ``alt``, and under it a caption that stands alone.
 
-    A picture of pages brings its own ``alt``.
+    A picture of pages brings its own ``alt``. What could not be drawn here is shown as it was kept, if it was.
     """
     from IPython.display import display
 
     data: dict[str, Any]
     if isinstance(picture, SvgFigure):
         alt, data = alt or picture.alt, picture.mime_bundle()
+    elif isinstance(picture, Undrawn):
+        kept = kept_picture(caption)
+        data = {} if kept is None else {"image/svg+xml": kept}
     else:
         data = {"image/svg+xml": svg(picture, alt), "image/png": png(picture)}
     metadata = {kind: {"alt": alt} for kind in ("image/svg+xml", "image/png")}
@@ -224,6 +235,8 @@ def png(figure: Figure) -> bytes:
 def _box(
     axes: Axes, left: float, bottom: float, width: float, kind: str, text: str = "", *, height: float = 1.0
 ) -> None:
+    if isinstance(axes, Undrawn):
+        return
     from matplotlib.patches import Rectangle
 
     colour, hatch = STYLES[kind]
