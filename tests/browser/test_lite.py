@@ -157,7 +157,9 @@ SAVE = """([path, content]) => jupyterapp.serviceManager.contents.save(
 def checked(page: Page, name: str) -> str:
     """The card of an exercise, from a new cell at the end."""
     script = """async (code) => {
+        await jupyterapp.restored;
         const panel = jupyterapp.shell.currentWidget;
+        await panel.sessionContext.ready;
         const result = panel.sessionContext.session.kernel.requestExecute({ code });
         let html = "";
         result.onIOPub = (message) => { html = message.content?.data?.["text/html"] ?? html; };

@@ -27,9 +27,11 @@ DRIVE = "/drive"
 #: Cells out of sight are in the page too, so that the browser's own search finds them.
 OVERRIDES = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}
 
+# JupyterLite's other pages look for the script in this one.
 _INDEX = """<!doctype html>
 <meta charset="utf-8">
 <title>pagedlab</title>
+<script id="jupyter-config-data" type="application/json" data-jupyter-lite-root=".">{}</script>
 <meta http-equiv="refresh" content="0; url=lab/index.html?path=welcome.ipynb">
 <a href="lab/index.html?path=welcome.ipynb">pagedlab, in your browser</a>
 """
