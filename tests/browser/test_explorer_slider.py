@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Page
 
 from pagedlab.view.explorer import Explorer
 from tests.view.test_explorer import HOSTILE, frame
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 
 @pytest.mark.browser

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Locator, Page
 
 from pagedlab.memory.events import FinishCode
 from pagedlab.memory.replay import PageMap
 from pagedlab.view.frames import count, frame_ends, holes_of
 from pagedlab.view.html import page_map_html
 from tests.view.make_trace import HOSTILE, make_trace
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
 
 pytestmark = pytest.mark.browser
 

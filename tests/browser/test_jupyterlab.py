@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 import pytest
-from playwright.sync_api import Page
+
+from tests.browser.lab import Lab, run_all
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-#: What JupyterLab itself says on its console now and then, and what a page without a network says.
-NOT_OURS = ("Failed to load resource", "favicon", "WebSocket", "ServiceWorker", "deprecated", "net::ERR")
 
 
 @pytest.mark.timeout(600)
 def test_notebook_00_runs_and_its_page_map_is_alive(
-    page: Page, jupyterlab: tuple[str, Path], screenshot: Callable[[Page, str], None]
+    page: Page, jupyterlab: Lab, screenshot: Callable[[Page, str], None]
 ) -> None:
-    address, _ = jupyterlab
-    page.goto(f"{address}/lab/tree/00_start_here.ipynb")
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
-    page.wait_for_selector("[data-status='idle'], .jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=120_000)
+    jupyterlab.open_notebook(page, "notebooks/00_start_here.ipynb")
     run_all(page)
 
     live_map = page.locator(".jp-OutputArea .plm").first
     live_map.wait_for(timeout=300_000)
-    wait_until_idle(page)
     assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']").count() == 0
     live_map.scroll_into_view_if_needed()
     page.wait_for_timeout(500)
@@ -58,15 +55,13 @@ def test_notebook_00_runs_and_its_page_map_is_alive(
 
     assert "onerror" in page.locator(".jp-Notebook").inner_text(), "the hostile text is there, as text"
     assert page.locator(".jp-OutputArea img[src='x']").count() == 0
-    ours = [error for error in page.errors if not any(word in error for word in NOT_OURS)]  # type: ignore[attr-defined]
-    assert ours == []
+    assert page.errors == []  # type: ignore[attr-defined]
 
 
 @pytest.mark.timeout(600)
 def test_a_map_shown_before_the_run_follows_it_to_its_end_in_the_dark_theme_too(
-    page: Page, jupyterlab: tuple[str, Path], screenshot: Callable[[Page, str], None]
+    page: Page, jupyterlab: Lab, screenshot: Callable[[Page, str], None]
 ) -> None:
-    address, folder = jupyterlab
     cells = [
         "from pagedlab import LLM, SamplingParams\n"
         "llm = LLM('tiny-random', num_pages=48, page_size=8, max_tokens_per_step=40)\n"
@@ -79,9 +74,8 @@ def test_a_map_shown_before_the_run_follows_it_to_its_end_in_the_dark_theme_too(
         cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
     )
-    nbformat.write(notebook, folder / "live.ipynb")
-    page.goto(f"{address}/lab/workspaces/live/tree/live.ipynb")
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=120_000)
+    nbformat.write(notebook, jupyterlab.folder / "live.ipynb")
+    jupyterlab.open_notebook(page, "live.ipynb")
     run_all(page)
     steps = page.locator(".jp-RenderedText", has_text="steps taken:")
     steps.wait_for(timeout=120_000)
@@ -92,23 +86,3 @@ def test_a_map_shown_before_the_run_follows_it_to_its_end_in_the_dark_theme_too(
     page.wait_for_selector("body[data-jp-theme-light='false']", state="attached")
     page.wait_for_timeout(1000)
     screenshot(page, "live map, JupyterLab dark")
-
-
-def run_all(page: Page) -> None:
-    """Run all cells of the notebook in front, once its kernel is there."""
-    script = """async () => {
-        await jupyterapp.restored;
-        const panel = jupyterapp.shell.currentWidget;
-        await panel.context.ready;
-        await panel.sessionContext.ready;
-        await jupyterapp.commands.execute("notebook:run-all-cells"); }"""
-    page.evaluate(script)
-
-
-def wait_until_idle(page: Page) -> None:
-    """Nothing is queued or running, and what ran has a number. (A folded cell shows no prompt.)"""
-    script = """() => {
-        const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")].map((e) => e.textContent);
-        const ran = prompts.filter((prompt) => /[0-9]/.test(prompt)).length;
-        return ran > 10 && !prompts.some((prompt) => prompt.includes("*")); }"""
-    page.wait_for_function(script, timeout=300_000)

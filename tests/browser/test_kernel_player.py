@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Page
 
 from pagedlab.view.kernel_player import KernelPlayer
 from pagedlab.view.kernel_svg import kernel_svg
 from tests.view.test_kernel_svg import HOSTILE, a_trace
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 
 @pytest.mark.browser

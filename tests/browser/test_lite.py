@@ -17,7 +17,7 @@ from playwright.sync_api import Page
 
 from pagedlab.learn.exercise import find
 from pagedlab.learn.workbook import source_of_solution
-from tests.browser.test_jupyterlab import run_all
+from tests.browser.lab import run_all
 from tools.lite import build as tool
 from tools.lite.chapters import CHAPTERS, for_a_browser
 
