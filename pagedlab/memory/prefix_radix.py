@@ -19,6 +19,14 @@ from pagedlab.memory.prefix_cache import Forgotten, Match, Partial, Salt, closes
 Run = tuple[int, ...]  #: the tokens of one page
 
 
+class Edge(NamedTuple):
+    """An edge of the tree as others see it."""
+
+    parent: int | None  #: the number, in the list, of the edge that it continues; None: it begins a prompt
+    pages: list[int]  #: in the order of the tokens
+    runs: list[Run]  #: what each of the pages holds
+
+
 class _Entry(NamedTuple):
     run: Run
     page: int
@@ -135,6 +143,16 @@ class RadixPrefixCache:
 
     def pages(self) -> set[int]:
         return set(self._where)
+
+    def edges(self, salt: Salt = None) -> list[Edge]:
+        """All edges of one salt's tree: each before those that continue it, siblings in the order of their tokens."""
+        root, edges = self._roots.get(salt), list[Edge]()
+        ahead: list[tuple[_Node, int | None]] = [(node, None) for node in reversed(root.children)] if root else []
+        while ahead:
+            node, parent = ahead.pop()
+            ahead += [(child, len(edges)) for child in reversed(node.children)]
+            edges.append(Edge(parent, [entry.page for entry in node.entries], [entry.run for entry in node.entries]))
+        return edges
 
     def check(self) -> None:
         seen: dict[int, tuple[_Node, int]] = {}
