@@ -30,7 +30,7 @@ class EngineUnderLoad:
                 f"an answer of {offer.num_output} tokens was offered, of {offer.allowed} allowed; when a real model "
                 "ends by itself cannot be told beforehand: leave allowed away"
             )
-        self._engine.add_request(offer.prompt, offer.params, request_id=name)
+        self._engine.add_request(list(offer.prompt), offer.params, request_id=name, salt=offer.salt)
 
     def step(self) -> StepPlan:
         self._engine.step()

@@ -11,16 +11,16 @@ the same numbers on every machine, with or without a model to run.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from heapq import heapify, heappop, heappush
 from random import Random
 from typing import Protocol
 
 from pagedlab.errors import InvalidQuantity
 from pagedlab.scheduling.latency import Timeline
-from pagedlab.scheduling.plan import StepPlan
-from pagedlab.scheduling.request import Request, Sequence
+from pagedlab.scheduling.plan import SampleRow, StepPlan
+from pagedlab.scheduling.request import Request
 from pagedlab.scheduling.sampling import SamplingParams
 from pagedlab.scheduling.scheduler import Scheduler
 
@@ -30,17 +30,29 @@ class Offer:
     """A request that is due at ``at`` seconds, and has exactly ``num_output`` tokens of output.
 
     It asked for ``allowed`` at most, which is more where its answer ends by itself; None: for no more than it gets.
+    ``output``: the tokens that it says where no model does; None: tokens that nobody else says. ``then`` is asked, when
+    the last token has come, what its sender wants next, and is told that moment: a chat's next turn, the branches of an
+    agent. ``salt`` is its namespace in the prefix cache; ``session`` and ``kind`` are names for routers and tables.
     """
 
     at: float
-    prompt: list[int]
+    prompt: Sequence[int]
     num_output: int
     allowed: int | None = None
+    output: Sequence[int] | None = None
+    then: Callable[[float], Iterable[Offer]] | None = None
+    salt: Hashable = None
+    session: str = ""
+    kind: str = ""
 
     def __post_init__(self) -> None:
         if self.num_output < 1 or (self.allowed is not None and self.allowed < self.num_output):
             raise InvalidQuantity(
                 f"an answer of {self.num_output} tokens was offered, of {self.allowed} allowed; it has from 1 to these"
+            )
+        if self.output is not None and len(self.output) != self.num_output:
+            raise InvalidQuantity(
+                f"an answer of {self.num_output} tokens was offered, and {len(self.output)} tokens to say: give as many"
             )
 
     @property
@@ -76,26 +88,34 @@ END = -1
 
 
 class WithoutModel:
-    """A scheduler and its pages; every sampled token is 0, but for the last. What a step *decides* is what the engine
-    would.
-    """
+    """A scheduler and its pages; answers say what was offered. What a step *decides* is what the engine would."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
-        self._num_output: dict[Request, int] = {}
+        self._answers: dict[Request, Sequence[int]] = {}
 
     def submit(self, name: str, offer: Offer) -> None:
-        request = Request(name, offer.prompt, replace(offer.params, stop_token_ids=(END,)))
+        params = replace(offer.params, stop_token_ids=(END,))
+        request = Request(name, list(offer.prompt), params, salt=offer.salt)
         self.scheduler.add(request)
-        self._num_output[request] = offer.num_output
+        self._answers[request] = answer_of(offer, request.arrival)
 
     def step(self) -> StepPlan:
         plan = self.scheduler.schedule()
-        self.scheduler.commit(plan, [[self._token(row.sequence)] for row in plan.samples])
+        self.scheduler.commit(plan, [[self._token(row)] for row in plan.samples])
         return plan
 
-    def _token(self, sequence: Sequence) -> int:
-        return END if sequence.num_output + 1 == self._num_output[sequence.request] else 0
+    def _token(self, row: SampleRow) -> int:
+        answer, said = self._answers[row.sequence.request], row.sequence.num_output
+        return answer[said] if said + 1 < len(answer) else END
+
+
+def answer_of(offer: Offer, arrival: int) -> Sequence[int]:
+    """The tokens that answer ``offer``; made-up ones are below END, and nobody else's."""
+    if offer.output is not None:
+        return offer.output
+    first = -2 - (arrival << 32)
+    return range(first, first - offer.num_output, -1)
 
 
 @dataclass(frozen=True)
@@ -196,20 +216,23 @@ class Run:
 
 
 def drive(server: Server, offers: Iterable[Offer], clock: Clock) -> Run:
-    """Send each offer when it is due, and step until all are served.
+    """Send each offer when it is due, and those that follow an answer, and step until all are served.
 
     Requests can only be sent between steps, as in any engine. Those that come due meanwhile wait, and that counts.
     """
-    line = deque(sorted(offers, key=lambda offer: offer.at))
-    timelines = {str(number): Timeline(offer.at) for number, offer in enumerate(line)}
-    names = iter(timelines)
+    line = [(offer.at, number, offer) for number, offer in enumerate(offers)]
+    heapify(line)
+    num_offers = len(line)
+    sent: dict[str, tuple[Offer, Timeline]] = {}
     steps: list[Step] = []
     scheduler = server.scheduler
     while line or scheduler.has_work:
-        while line and line[0].at <= clock.now():
-            server.submit(next(names), line.popleft())
+        while line and line[0][0] <= clock.now():
+            _, number, offer = heappop(line)
+            sent[str(number)] = offer, Timeline(offer.at)
+            server.submit(str(number), offer)
         if not scheduler.has_work:
-            clock.wait_until(line[0].at)
+            clock.wait_until(line[0][0])
             continue
         start = clock.now()
         plan = server.step()
@@ -217,9 +240,14 @@ def drive(server: Server, offers: Iterable[Offer], clock: Clock) -> Run:
         clock.step_done(plan.num_tokens, num_context)
         stop = clock.now()
         for row in plan.samples:
-            timelines[row.sequence.request.id].token_times.append(stop)
+            offer, timeline = sent[row.sequence.request.id]
+            timeline.token_times.append(stop)
+            if offer.then is not None and row.sequence.request.finished:
+                for following in offer.then(stop):
+                    heappush(line, (following.at, num_offers, following))
+                    num_offers += 1
         for sequence in plan.preempted:
-            timelines[sequence.request.id].num_preemptions += 1
+            sent[sequence.request.id][1].num_preemptions += 1
         pool, tables = scheduler.manager.pool, map(scheduler.manager.table, (s.id for s in scheduler.running))
         steps.append(
             Step(
@@ -234,4 +262,4 @@ def drive(server: Server, offers: Iterable[Offer], clock: Clock) -> Run:
                 slots_wasted=sum(table.waste for table in tables),
             )
         )
-    return Run(list(timelines.values()), steps)
+    return Run([timeline for _, timeline in sent.values()], steps)
