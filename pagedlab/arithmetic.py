@@ -99,6 +99,8 @@ class ModelShape:
 #: From each model's published configuration.
 MODELS = {
     "SmolLM2-135M": ModelShape(30, 576, 9, 3, 64, 1536, 49152, tie_word_embeddings=True),
+    "Qwen2.5-7B": ModelShape(28, 3584, 28, 4, 128, 18944, 152064),
+    "Mistral-7B": ModelShape(32, 4096, 32, 8, 128, 14336, 32000),
     "Llama-2-7B": ModelShape(32, 4096, 32, 32, 128, 11008, 32000),
     "Llama-3-8B": ModelShape(32, 4096, 32, 8, 128, 14336, 128256),
     "Llama-3-70B": ModelShape(80, 8192, 64, 8, 128, 28672, 128256),
@@ -174,10 +176,14 @@ class Machine(NamedTuple):
     memory_bytes: int
 
 
-#: Dense bf16 peaks, memory bandwidth and memory from the vendor's data sheets (SXM boards).
+#: Dense bf16 peaks, memory bandwidth and memory from the vendor's data sheets (SXM and OAM boards; L4 is a card).
 MACHINES = {
+    "L4": Machine(121e12, 0.3e12, 24 * 10**9),
     "A100": Machine(312e12, 2.039e12, 80 * 10**9),
     "H100": Machine(989e12, 3.35e12, 80 * 10**9),
+    "H200": Machine(989e12, 4.8e12, 141 * 10**9),
+    "B200": Machine(2250e12, 8e12, 180 * 10**9),
+    "MI300X": Machine(1307e12, 5.3e12, 192 * 10**9),
 }
 
 

@@ -25,15 +25,22 @@ class Inside(Protocol):
 
 
 class AdmissionPolicy:
+    watches_progress = True  #: ``admits`` asks how far those inside have come, or what pages they hold
+
     def admits(self, sequence: Sequence, inside: Inside) -> bool:
         raise NotImplementedError
 
     def step_done(self, inside: Inside, num_preempted: int) -> None:
-        """A step was scheduled, for which so many sequences had to give their pages back."""
+        """A step was scheduled, for which so many sequences had to give their pages back.
+
+        Unless there were any, how far those inside have come must not matter here.
+        """
 
 
 class MaxUtilisation(AdmissionPolicy):
     """Whoever's next chunk fits comes in (vLLM; TensorRT-LLM's MAX_UTILIZATION). Preemption settles the rest."""
+
+    watches_progress = False
 
     def admits(self, sequence: Sequence, inside: Inside) -> bool:
         return True
@@ -49,6 +56,8 @@ class WholePromptFit(AdmissionPolicy):
 
 class ReserveEverything(AdmissionPolicy):
     """Prompt and max_tokens of everyone inside, as if nothing were shared, fit the pool (Hugging Face TGI)."""
+
+    watches_progress = False
 
     def admits(self, sequence: Sequence, inside: Inside) -> bool:
         pages_for = inside.manager.pages_for

@@ -188,7 +188,7 @@ class Scheduler:
 
     def _schedule_running(self, plan: StepPlan, budget: int) -> int:
         size = self.manager.page_size
-        for sequence in tuple(self.running):  # a copy: forks join, victims leave
+        for sequence in self._awake():
             if budget == 0:
                 break
             if sequence.status is not _RUNNING or sequence.awaits:
@@ -236,6 +236,10 @@ class Scheduler:
             budget -= admitted.num_tokens - admitted.num_hit
             self.manager.publish(sequence.id, sequence.token_ids, admitted.num_tokens)
             self._plan_chunk(plan, sequence, admitted.num_hit, admitted.num_tokens)
+
+    def _awake(self) -> tuple[Sequence, ...]:
+        """Who may want something in this step, in order. A copy: forks join, victims leave."""
+        return tuple(self.running)
 
     def _places(self) -> int:
         return self.limits.max_sequences - sum(sequence.width for sequence in self.running)

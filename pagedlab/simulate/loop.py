@@ -1,0 +1,195 @@
+"""Loop: one clock, and whatever happens next on it.
+
+A discrete-event simulation is a heap of moments. Four things happen here, at one moment in this order: steps end,
+timers ring, requests arrive, steps begin. So whoever arrives while a step ends is part of the next one, as in
+``pagedlab.scheduling.load.drive``; a test compares the two. (A library such as SimPy would make each request a process
+with a stack of its own; the loop below is shorter than what would have to be written around one.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from typing import Any, Protocol
+
+from pagedlab.errors import InvalidQuantity, InvalidRequest
+from pagedlab.scheduling.load import Offer
+from pagedlab.simulate.replica import Job, Replica
+from pagedlab.simulate.results import Requests, Results, Samples, Totals
+
+_END, _RING, _ARRIVE, _BEGIN = range(4)
+
+
+class Router(Protocol):
+    def choose(self, job: Job, replicas: list[Replica], now: float) -> Replica:
+        """Who gets ``job``. ``replicas`` are those that take requests; there is at least one."""
+        ...
+
+
+class Loop:
+    """Serves ``offers``, which come in the order of ``at``, with ``replicas``, to the last token.
+
+    Fleets are made of what others may do here: set timers, add, drain and lose replicas, and submit a job again.
+    ``on_finish`` is called with each job that is done.
+    """
+
+    def __init__(self, replicas: Iterable[Replica], offers: Iterable[Offer], router: Router) -> None:
+        self.now = 0.0
+        self.router = router
+        self.replicas: list[Replica] = []  #: those that take requests
+        self.draining: list[Replica] = []  #: those that finish what they have, and go
+        self.requests, self.samples, self.totals = Requests(), Samples(), Totals()
+        self.on_finish: list[Callable[[Job], None]] = []
+        self.homeless: list[Job] = []  #: jobs that came when there was no replica
+        self.num_open = 0  #: jobs that have arrived and are not done
+        self._offers, self._num_jobs, self._num_to_come = iter(offers), 0, 0
+        self._heap: list[tuple[float, int, int, Any]] = []
+        self._num_events = 0
+        self._due: dict[Replica, int] = {}  #: of who is busy, or about to be: the event that counts
+        self._since: dict[Replica, float] = {}
+        for replica in replicas:
+            self.add(replica)
+        self._await_next_offer()
+
+    # What others may do
+
+    @property
+    def has_work(self) -> bool:
+        """Somebody is being served, or will come."""
+        return self.num_open > 0 or self._num_to_come > 0
+
+    def at(self, moment: float, ring: Callable[[], None]) -> None:
+        """Call ``ring`` when the moment comes, though only as long as there is work."""
+        self._push(moment, _RING, ring)
+
+    def sample_every(self, seconds: float) -> None:
+        """Keep the state of every replica at such intervals, from now on."""
+        if seconds <= 0:
+            raise InvalidQuantity(f"samples every {seconds} seconds were asked for; give a span above 0")
+
+        def ring() -> None:
+            for replica in (*self.replicas, *self.draining):
+                self.samples.add(self.now, replica)
+            self.at(self.now + seconds, ring)
+
+        self.at(self.now, ring)
+
+    def add(self, replica: Replica) -> None:
+        """From now on requests may go to ``replica``; whoever found none goes to it."""
+        self.replicas.append(replica)
+        self._since[replica] = self.now
+        homeless, self.homeless = self.homeless, []
+        for job in homeless:
+            self.route(job)
+
+    def drain(self, replica: Replica) -> None:
+        """``replica`` gets no more requests, and goes when it has answered those that it has."""
+        self.replicas.remove(replica)
+        self.draining.append(replica)
+        self._let_go(replica)
+
+    def lose(self, replica: Replica) -> list[Job]:
+        """``replica`` and its pages are gone. Returns the jobs that it had, which are nobody's now."""
+        (self.replicas if replica in self.replicas else self.draining).remove(replica)
+        self._due.pop(replica, None)
+        self._settle(replica)
+        return replica.lose_everything()
+
+    def route(self, job: Job) -> None:
+        """Have the router choose who gets ``job``."""
+        if self.replicas:
+            self.submit(job, self.router.choose(job, self.replicas, self.now))
+        else:
+            self.homeless.append(job)
+
+    def submit(self, job: Job, replica: Replica) -> None:
+        """``replica`` gets ``job`` now. A job that it can never serve is counted as refused."""
+        try:
+            replica.submit(job)
+        except InvalidRequest:
+            self.totals.num_refused += 1
+            self.num_open -= 1
+            return
+        if replica.is_busy:
+            sooner = replica.interrupt(self.now)
+            if sooner is not None:
+                self._due[replica] = self._push(sooner, _END, replica)
+        elif replica not in self._due:
+            self._due[replica] = self._push(self.now, _BEGIN, replica)
+
+    def run(self, advance: Callable[[float], None] = lambda amount: None) -> Results:
+        """To the last token. ``advance`` is told of every job that is done."""
+        self.on_finish.append(lambda job: advance(1))
+        while self.has_work:
+            self.now, kind, number, what = heappop(self._heap)
+            if kind == _ARRIVE:
+                self._arrive(what)
+            elif kind == _RING:
+                what()
+            elif self._due.get(what) == number:  # else it ended sooner than was planned, or is gone
+                (self._end if kind == _END else self._begin)(what)
+        for replica in (*self.replicas, *self.draining):
+            self._settle(replica)
+        return Results(self.requests, self.samples, self.totals)
+
+    # What happens
+
+    def _arrive(self, offer: Offer) -> None:
+        self._num_to_come -= 1
+        self.num_open += 1
+        job = Job(offer, self._num_jobs, offer.at)
+        self._num_jobs += 1
+        self.route(job)
+        if offer is self._next:
+            self._await_next_offer()
+
+    def _begin(self, replica: Replica) -> None:
+        self._due[replica] = self._push(replica.begin(self.now), _END, replica)
+
+    def _end(self, replica: Replica) -> None:
+        del self._due[replica]
+        for job in replica.end(self.now):
+            self._finish(job)
+        if not replica.has_work:
+            self._let_go(replica)
+        elif self._heap and self._heap[0][0] <= self.now:  # somebody arrives at this very moment
+            self._due[replica] = self._push(self.now, _BEGIN, replica)
+        else:
+            self._begin(replica)
+
+    def _finish(self, job: Job) -> None:
+        self.num_open -= 1
+        self.requests.add(job)
+        self.totals.seconds = self.now
+        if job.offer.then is not None:
+            for following in job.offer.then(self.now):
+                self._expect(following)
+        for tell in self.on_finish:
+            tell(job)
+
+    def _let_go(self, replica: Replica) -> None:
+        if replica in self.draining and not replica.has_work:
+            self.draining.remove(replica)
+            self._settle(replica)
+
+    def _settle(self, replica: Replica) -> None:
+        self.totals.add(replica, self.now - self._since.pop(replica))
+
+    def _await_next_offer(self) -> None:
+        self._next = next(self._offers, None)
+        if self._next is not None:
+            if self._next.at < self.now:
+                raise InvalidQuantity(
+                    f"an offer is due at {self._next.at} s, and the one before it came at {self.now} s: "
+                    "sort them by when they are due"
+                )
+            self._expect(self._next)
+
+    def _expect(self, offer: Offer) -> None:
+        self._num_to_come += 1
+        self._push(max(self.now, offer.at), _ARRIVE, offer)
+
+    def _push(self, moment: float, kind: int, what: Any) -> int:
+        self._num_events += 1
+        heappush(self._heap, (moment, kind, self._num_events, what))
+        return self._num_events
