@@ -8,7 +8,9 @@ with a stack of its own; the loop below is shorter than what would have to be wr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from heapq import heappop, heappush
 from typing import Any, Protocol
 
@@ -120,6 +122,15 @@ class Loop:
     def run(self, advance: Callable[[float], None] = lambda amount: None) -> Results:
         """To the last token. ``advance`` is told of every job that is done."""
         self.on_finish.append(lambda job: advance(1))
+        with _rare_garbage_collection():
+            self._run()
+        for replica in (*self.replicas, *self.draining):
+            self._settle(replica)
+        return Results(self.requests, self.samples, self.totals)
+
+    # What happens
+
+    def _run(self) -> None:
         while self.has_work:
             self.now, kind, number, what = heappop(self._heap)
             if kind == _ARRIVE:
@@ -128,11 +139,6 @@ class Loop:
                 what()
             elif self._due.get(what) == number:  # else it ended sooner than was planned, or is gone
                 (self._end if kind == _END else self._begin)(what)
-        for replica in (*self.replicas, *self.draining):
-            self._settle(replica)
-        return Results(self.requests, self.samples, self.totals)
-
-    # What happens
 
     def _arrive(self, offer: Offer) -> None:
         self._num_to_come -= 1
@@ -193,3 +199,14 @@ class Loop:
         self._num_events += 1
         heappush(self._heap, (moment, kind, self._num_events, what))
         return self._num_events
+
+
+@contextmanager
+def _rare_garbage_collection() -> Iterator[None]:
+    """Nothing here that comes and goes in numbers is part of a cycle, and each look at all pages takes its time."""
+    before = gc.get_threshold()
+    gc.set_threshold(200_000, 50, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

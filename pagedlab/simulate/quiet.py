@@ -1,9 +1,11 @@
-"""QuietScheduler: the engine's scheduler, in which steps that decide nothing for a sequence cost nothing for it.
+"""QuietScheduler: the engine's scheduler, in which whoever just goes on decoding costs next to nothing.
 
-Whoever decodes inside a page, and is not about to say its last token, has one token computed in each step, whatever
-else happens: it takes no page, fills none, and does not end. Such a sequence is *quiet*. Nobody looks at it until the
-step in which it may want something again; until then the quiet ones are a number, and a number of tokens that they look
-back on. Everybody else goes through the ordinary scheduler, which is the same code.
+A sequence that decodes, and is not about to say its last token, has one token computed in each step, whatever else
+happens. It is *quiet*: nobody plans a chunk for it, samples for it or looks whether it has ended; the quiet ones are a
+number, and a number of tokens that they look back on. Between the first slot of a page and the last it does not even
+want anything of the cache manager. Where it does, a page to write into or a full one to publish, it *stirs*: it asks
+for that in its place in the line, through the ordinary scheduler, and is quiet again. Everybody else goes through the
+ordinary scheduler anyhow, which is the same code.
 
 Where the ordinary scheduler has to look at everyone (pages are short, the budget does not reach, an admission policy
 asks how far those inside have come), all wake up first. So plans, pages, queues and statistics are those of
@@ -43,7 +45,8 @@ class QuietScheduler(Scheduler):
         super().__init__(*args, **knobs)
         self._may_rest = self.manager.trace is None and self.manager.window is None and self.drafter is None
         self._quiet: dict[Stream, Rest] = {}
-        self._wakes: dict[int, list[Stream]] = {}  #: step -> who may want something in it
+        self._stirring: set[Stream] = set()  #: of the quiet ones, those that want something in the step being planned
+        self._calendar: dict[int, list[Stream]] = {}  #: step -> who will want something in it
         self._done = 0  #: steps computed
         self._offset = 0  #: of the quiet ones, summed: position - since
         # What plans hold in place of the quiet ones. It has ended long ago, so nobody does anything with it.
@@ -65,7 +68,7 @@ class QuietScheduler(Scheduler):
             return 0
         if self.waiting and len(self.running) < self.limits.max_sequences:
             return 0
-        return min(self._wakes) - self._done
+        return min(self._calendar) - self._done
 
     def skip(self, num_steps: int) -> None:
         """As many idle steps have been computed."""
@@ -76,10 +79,11 @@ class QuietScheduler(Scheduler):
         self._done += num_steps
 
     def wake_all(self) -> None:
-        """Everybody is up to date."""
+        """Nobody is quiet any more, and everybody is up to date."""
         for sequence in list(self._quiet):
             self._wake_up(sequence)
-        self._wakes.clear()
+        self._stirring.clear()
+        self._calendar.clear()
 
     def commit(self, plan: StepPlan, tokens: list[list[int]]) -> None:
         super().commit(plan, tokens)
@@ -95,31 +99,37 @@ class QuietScheduler(Scheduler):
         super().finish(sequence, reason)
 
     def _schedule_running(self, plan: StepPlan, budget: int) -> int:
-        for sequence in self._wakes.pop(plan.step, ()):
+        for sequence in self._calendar.pop(plan.step, ()):
             if sequence in self._quiet:
-                self._wake_up(sequence)
-        if self._quiet and not self._may_stay_quiet(budget - len(self._quiet)):
+                self._stir(sequence)
+        if self._quiet and not self._may_stay_quiet(budget - len(self._quiet) + len(self._stirring)):
             self.wake_all()
         num_quiet = len(self._quiet)
-        left = super()._schedule_running(plan, budget - num_quiet)
+        left = super()._schedule_running(plan, budget - num_quiet + len(self._stirring))
+        self._stirring.clear()
         if num_quiet:
             plan.chunks.append(Chunk(self._chorus, 0, num_quiet))
         return left
 
     def _awake(self) -> tuple[Stream, ...]:
-        return tuple([sequence for sequence in self.running if sequence not in self._quiet])
+        quiet, stirring = self._quiet, self._stirring
+        return tuple([sequence for sequence in self.running if sequence not in quiet or sequence in stirring])
+
+    def _plan_chunk(self, plan: StepPlan, sequence: Stream, start: int, stop: int) -> None:
+        if sequence not in self._quiet:
+            super()._plan_chunk(plan, sequence, start, stop)
 
     def _places(self) -> int:
         return self.limits.max_sequences - len(self._quiet) - sum(sequence.width for sequence in self._awake())
 
     def _may_stay_quiet(self, budget: int) -> bool:
-        """This step would do the same if all were looked at: there is enough of everything for those who are awake."""
+        """This step would do the same if all were looked at: there is enough of everything for those who want some."""
         if self.waiting and self.admission.watches_progress and len(self.running) < self.limits.max_sequences:
             return False
         pages = 0
         for sequence in self._awake():
             lacks = min(budget, sequence.num_tokens - sequence.num_computed)
-            pages += lacks // self.manager.page_size + 2  # it may begin in one page, and a shared one is copied
+            pages += lacks // self.manager.page_size + 2  # it may begin within a page, and a shared one is copied
             if sequence.num_computed + lacks < sequence.num_tokens:  # the budget ends here: those behind get nothing
                 behind = self.running[self.running.index(sequence) + 1 :]
                 return self._quiet.keys().isdisjoint(behind) and pages <= self.manager.num_available
@@ -127,17 +137,34 @@ class QuietScheduler(Scheduler):
         return pages <= self.manager.num_available
 
     def _rest(self, sequence: Stream) -> None:
-        """Be quiet from the next step on, as long as it wants nothing."""
-        manager, position = self.manager, sequence.num_computed
-        in_page = position % manager.page_size
-        if not in_page or sequence.num_tokens != position + 1:
+        """Be quiet from the next step on, if there is no more than a token to compute."""
+        position = sequence.num_computed
+        if sequence.num_tokens != position + 1:
             return
-        to_say = len(self.answer(sequence)) - sequence.num_output
-        steps = min(manager.page_size - in_page - manager.caching, to_say - 1)
-        if steps > 0 and manager.pool.refcount(manager.table(sequence.id).pages[-1]) == 1:
+        self._quiet[sequence] = Rest(self._done, position)
+        self._offset += position - self._done
+        self._appoint(sequence, self._done - 1, position - 1, sequence.num_output)
+
+    def _appoint(self, sequence: Stream, step: int, position: int, num_output: int) -> None:
+        """When will it want something? In ``step``, ``position`` is computed; then ``num_output`` tokens are said."""
+        manager, size = self.manager, self.manager.page_size
+        steps = max(1, size - position % size - manager.caching)  # until it fills a page, or needs one
+        steps = min(steps, len(self.answer(sequence)) - num_output)  # until it says its last token
+        if (position + 1) % size and manager.pool.refcount(manager.table(sequence.id).pages[-1]) > 1:
+            steps = 1  # it goes on in a page that others read: that is copied
+        self._calendar.setdefault(step + steps, []).append(sequence)
+
+    def _stir(self, sequence: Stream) -> None:
+        """It wants something: a page, or to publish one. If it is to say its last token, it wakes up for good."""
+        since, position = self._quiet[sequence]
+        self._wake_up(sequence)
+        num_output = sequence.num_output + 1
+        if num_output < len(self.answer(sequence)):
+            position += self._done - since
             self._quiet[sequence] = Rest(self._done, position)
             self._offset += position - self._done
-            self._wakes.setdefault(self._done + steps, []).append(sequence)
+            self._stirring.add(sequence)
+            self._appoint(sequence, self._done, position, num_output)
 
     def _wake_up(self, sequence: Stream) -> None:
         since, position = self._quiet.pop(sequence)

@@ -122,6 +122,7 @@ class Replica:
             if row.sequence.status is Status.FINISHED and request.finished:
                 job.last = now
                 del self.jobs[request], self._answers[request]
+                request.sequences = []  # they know each other, and so would outlive their use
                 done.append(job)
         return done
 

@@ -36,19 +36,31 @@ def missing(reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def chromium() -> str:
+    """The path of a browser."""
     if importlib.util.find_spec("playwright") is None:
         missing("there is no playwright to drive a browser with: pip install playwright")
     from playwright.sync_api import sync_playwright
 
     names = ("chromium", "chromium-browser", "google-chrome")
     installed = next((path for name in names if (path := shutil.which(name))), None)
-    with sync_playwright() as playwright:
-        if installed is None and not Path(playwright.chromium.executable_path).exists():
+    if installed is None:
+        with sync_playwright() as playwright:
+            installed = playwright.chromium.executable_path
+        if not Path(installed).exists():
             missing("there is no Chromium: install it, or run `playwright install chromium`")
-        chromium = playwright.chromium.launch(executable_path=installed, args=FLAGS)
-        yield chromium
-        chromium.close()
+    return installed
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """While it is there, asyncio thinks that a loop runs in this thread: no longer than the tests of a file, then."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
@@ -76,7 +88,7 @@ def screenshot() -> Callable[[Page, str], None]:
 
 
 @pytest.fixture(scope="session")
-def jupyterlab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def jupyterlab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A JupyterLab of its own. (Without a browser to open it, none is started.)"""
     if importlib.util.find_spec("jupyterlab") is None:
         missing("there is no JupyterLab: pip install jupyterlab")
