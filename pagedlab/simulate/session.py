@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pagedlab.scheduling.load import Offer
@@ -15,6 +15,14 @@ class Turn(NamedTuple):
     answer: Sequence[int]
     following: Sequence[Turn] = ()  #: all of them are asked when the answer has come, each after its own delay
     delay: float = 0.0  #: seconds from the answer before it: somebody reads and types, or a tool runs
+
+
+def in_turn(turns: Iterable[Turn]) -> Turn:
+    """The first of ``turns``, at least one, which the second follows, and so on."""
+    following: Sequence[Turn] = ()
+    for turn in reversed(list(turns)):
+        following = (turn._replace(following=following),)
+    return following[0]
 
 
 def offer_of(turn: Turn, at: float, history: Sequence[int] = (), session: str = "", kind: str = "") -> Offer:

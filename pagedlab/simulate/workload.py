@@ -20,7 +20,7 @@ from pagedlab.scheduling.load import Offer
 from pagedlab.simulate.arrivals import Arrivals, Diurnal, OnOff, Poisson, require_positive
 from pagedlab.simulate.content import Library, text
 from pagedlab.simulate.lengths import Constant, Distribution, Geometric, LogNormal, Uniform, Zipf
-from pagedlab.simulate.session import Turn, offer_of
+from pagedlab.simulate.session import Turn, in_turn, offer_of
 
 
 class Source:
@@ -71,8 +71,7 @@ class Chat(Workload):
     turns: Distribution = Geometric(2.0, high=64)
     words: Distribution = LogNormal.of_mean(161, 1.0, high=2048)
     answer: Distribution = LogNormal.of_mean(338, 1.0, high=2048)
-    think_seconds: float = 20.0  #: mean of an exponential, from an answer to the next question
-    max_context: int = 8192  #: a conversation ends before a later turn that would not fit
+    think_seconds: float = 10.0  #: mean of an exponential, from an answer to the next question
 
     def __post_init__(self) -> None:
         require_positive(think_seconds=self.think_seconds)
@@ -85,19 +84,13 @@ class Chat(Workload):
     def session(self, source: Source, at: float, number: int) -> Offer:
         random = source.random
         system = self._systems[self.systems.draw(random)]
-        sizes: list[tuple[int, int]] = []
-        context = len(system)
-        for _ in range(self.turns.draw(random)):
-            words, answer = self.words.draw(random), self.answer.draw(random)
-            context += words + answer
-            if sizes and context > self.max_context:
-                break
-            sizes.append((words, answer))
-        following: tuple[Turn, ...] = ()
-        for words, answer in reversed(sizes):
-            delay = source.seconds(self.think_seconds)
-            following = (Turn(source.new_text(words), source.new_text(answer), following, delay),)
-        return offer_of(following[0], at, system, f"chat-{number}", "chat")
+        turns = [self._turn(source) for _ in range(self.turns.draw(random))]
+        return offer_of(in_turn(turns), at, system, f"chat-{number}", "chat")
+
+    def _turn(self, source: Source) -> Turn:
+        words, answer = self.words.draw(source.random), self.answer.draw(source.random)
+        delay = source.seconds(self.think_seconds)
+        return Turn(source.new_text(words), source.new_text(answer), delay=delay)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +194,9 @@ class Sampling(Workload):
     n: int = 4
     words: Distribution = LogNormal.of_mean(161, 1.0, high=2048)
     answer: Distribution = LogNormal.of_mean(338, 1.0, high=2048)
+
+    def __post_init__(self) -> None:
+        require_positive(n=self.n)
 
     def session(self, source: Source, at: float, number: int) -> Offer:
         random = source.random
