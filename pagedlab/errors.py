@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 
@@ -77,6 +78,15 @@ class DownloadFailed(ModelError):
 
 class KernelUnavailable(PagedLabError):
     """The attention path asked for cannot run on this machine."""
+
+
+class InvalidTrace(PagedLabError, ValueError):
+    """A recorded trace is not in its format. ``line`` counts from 1; it is 0, and ``column`` empty, for none."""
+
+    def __init__(self, path: Path, line: int, column: str, problem: str) -> None:
+        self.path, self.line, self.column = path, line, column
+        where = [str(path), f"line {line}" if line else "", column]
+        super().__init__(f"{', '.join(filter(None, where))}: {problem}")
 
 
 class InvalidConfig(PagedLabError, ValueError):

@@ -21,11 +21,27 @@ class Slo:
 
 @dataclass
 class Timeline:
-    """Moments of one request in seconds of one clock. ``due``: when it should have been sent, whenever it was."""
+    """Moments of one request in seconds of one clock. ``due``: when it should have been sent, whenever it was.
+
+    A request with ``n`` answers has its i-th token when all of them have theirs.
+    """
 
     due: float
     token_times: list[float] = field(default_factory=list)
     num_preemptions: int = 0
+    n: int = 1
+
+    def note(self, number: int, moment: float) -> None:
+        """One of its answers got its ``number``-th token, counted from 1."""
+        if number > len(self.token_times):
+            self.token_times.append(moment)
+        else:
+            self.token_times[number - 1] = moment
+
+    @property
+    def num_tokens(self) -> int:
+        """Of all its answers, when they have ended."""
+        return self.n * len(self.token_times)
 
     @property
     def ttft(self) -> float | None:

@@ -11,9 +11,10 @@ the same numbers on every machine, with or without a model to run.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
+from itertools import accumulate, islice, repeat
 from random import Random
 from typing import Protocol
 
@@ -27,12 +28,13 @@ from pagedlab.scheduling.scheduler import Scheduler
 
 @dataclass(frozen=True)
 class Offer:
-    """A request that is due at ``at`` seconds, and has exactly ``num_output`` tokens of output.
+    """A request that is due at ``at`` seconds, and gets ``n`` answers of exactly ``num_output`` tokens each.
 
-    It asked for ``allowed`` at most, which is more where its answer ends by itself; None: for no more than it gets.
-    ``output``: the tokens that it says where no model does; None: tokens that nobody else says. ``then`` is asked, when
-    the last token has come, what its sender wants next, and is told that moment: a chat's next turn, the branches of an
-    agent. ``salt`` is its namespace in the prefix cache; ``session`` and ``kind`` are names for routers and tables.
+    It asked for ``allowed`` at most, which is more where an answer ends by itself; None: for no more than it gets.
+    ``output``: the tokens that its first answer says where no model does; the other answers, and all where it is None,
+    say tokens that nobody else says. ``then`` is asked, once, when the last token of all answers has come, what its
+    sender wants next, and is told that moment: a chat's next turn, the branches of an agent. ``salt`` is its namespace
+    in the prefix cache; ``session`` and ``kind`` are names for routers and tables.
     """
 
     at: float
@@ -44,12 +46,15 @@ class Offer:
     salt: Hashable = None
     session: str = ""
     kind: str = ""
+    n: int = 1
 
     def __post_init__(self) -> None:
         if self.num_output < 1 or (self.allowed is not None and self.allowed < self.num_output):
             raise InvalidQuantity(
                 f"an answer of {self.num_output} tokens was offered, of {self.allowed} allowed; it has from 1 to these"
             )
+        if self.n < 1:
+            raise InvalidQuantity(f"{self.n} answers to one prompt were offered; it has at least 1")
         if self.output is not None and len(self.output) != self.num_output:
             raise InvalidQuantity(
                 f"an answer of {self.num_output} tokens was offered, and {len(self.output)} tokens to say: give as many"
@@ -57,21 +62,25 @@ class Offer:
 
     @property
     def params(self) -> SamplingParams:
-        return SamplingParams(max_tokens=self.allowed or self.num_output, temperature=0, ignore_eos=True)
+        """One answer is greedy. Several are sampled: greedy ones would all be the same."""
+        most, temperature = self.allowed or self.num_output, float(self.n > 1)
+        return SamplingParams(n=self.n, max_tokens=most, temperature=temperature, ignore_eos=True)
 
 
-def poisson_arrivals(rate: float, count: int, seed: int = 0) -> list[float]:
-    """Moments in seconds, with gaps that are independent and exponential of mean 1 / ``rate``.
+def poisson_process(rate: float, seed: int = 0) -> Iterator[float]:
+    """Moments in seconds, without end, with gaps that are independent and exponential of mean 1 / ``rate``.
 
     The same seed at twice the rate gives the same pattern twice as fast.
     """
     if rate <= 0:
         raise InvalidQuantity(f"a rate of {rate} requests a second was asked for; it must be above 0")
-    draw, now, arrivals = Random(seed), 0.0, []
-    for _ in range(count):
-        now += draw.expovariate(rate)
-        arrivals.append(now)
-    return arrivals
+    draw = Random(seed)
+    return accumulate(draw.expovariate(rate) for _ in repeat(None))
+
+
+def poisson_arrivals(rate: float, count: int, seed: int = 0) -> list[float]:
+    """The first ``count`` moments of a Poisson process."""
+    return list(islice(poisson_process(rate, seed), count))
 
 
 class Server(Protocol):
@@ -92,30 +101,37 @@ class WithoutModel:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
-        self._answers: dict[Request, Sequence[int]] = {}
+        self._answers: dict[Request, list[Sequence[int]]] = {}  #: of those that have not ended
 
     def submit(self, name: str, offer: Offer) -> None:
         params = replace(offer.params, stop_token_ids=(END,))
         request = Request(name, list(offer.prompt), params, salt=offer.salt)
         self.scheduler.add(request)
-        self._answers[request] = answer_of(offer, request.arrival)
+        self._answers[request] = [answer_of(offer, request.arrival, index) for index in range(offer.n)]
 
     def step(self) -> StepPlan:
         plan = self.scheduler.schedule()
         self.scheduler.commit(plan, [[self._token(row)] for row in plan.samples])
+        for request in ended_in(plan):
+            del self._answers[request]
         return plan
 
     def _token(self, row: SampleRow) -> int:
-        answer, said = self._answers[row.sequence.request], row.sequence.num_output
+        answer, said = self._answers[row.sequence.request][row.sequence.index], row.sequence.num_output
         return answer[said] if said + 1 < len(answer) else END
 
 
-def answer_of(offer: Offer, arrival: int) -> Sequence[int]:
-    """The tokens that answer ``offer``; made-up ones are below END, and nobody else's."""
-    if offer.output is not None:
+def answer_of(offer: Offer, arrival: int, index: int = 0) -> Sequence[int]:
+    """The tokens of answer ``index`` to ``offer``; made-up ones are below END, and nobody else's."""
+    if offer.output is not None and index == 0:
         return offer.output
-    first = -2 - (arrival << 32)
+    first = -2 - (arrival << 32) - index * offer.num_output
     return range(first, first - offer.num_output, -1)
+
+
+def ended_in(plan: StepPlan) -> list[Request]:
+    """The requests whose last sequence ended in this step, which is committed; each once, in order."""
+    return [request for request in dict.fromkeys(row.sequence.request for row in plan.samples) if request.finished]
 
 
 @dataclass(frozen=True)
@@ -207,7 +223,7 @@ class Run:
     @property
     def tokens_per_second(self) -> float:
         """Output tokens, over all seconds."""
-        return sum(len(timeline.token_times) for timeline in self.timelines) / self.seconds if self.steps else 0.0
+        return sum(timeline.num_tokens for timeline in self.timelines) / self.seconds if self.steps else 0.0
 
     @property
     def mean_batch(self) -> float:
@@ -229,7 +245,7 @@ def drive(server: Server, offers: Iterable[Offer], clock: Clock) -> Run:
     while line or scheduler.has_work:
         while line and line[0][0] <= clock.now():
             _, number, offer = heappop(line)
-            sent[str(number)] = offer, Timeline(offer.at)
+            sent[str(number)] = offer, Timeline(offer.at, n=offer.n)
             server.submit(str(number), offer)
         if not scheduler.has_work:
             clock.wait_until(line[0][0])
@@ -240,12 +256,12 @@ def drive(server: Server, offers: Iterable[Offer], clock: Clock) -> Run:
         clock.step_done(plan.num_tokens, num_context)
         stop = clock.now()
         for row in plan.samples:
-            offer, timeline = sent[row.sequence.request.id]
-            timeline.token_times.append(stop)
-            if offer.then is not None and row.sequence.request.finished:
-                for following in offer.then(stop):
-                    heappush(line, (following.at, num_offers, following))
-                    num_offers += 1
+            sent[row.sequence.request.id][1].note(row.sequence.num_output, stop)
+        for request in ended_in(plan):
+            then = sent[request.id][0].then
+            for following in then(stop) if then else ():
+                heappush(line, (following.at, num_offers, following))
+                num_offers += 1
         for sequence in plan.preempted:
             sent[sequence.request.id][1].num_preemptions += 1
         pool, tables = scheduler.manager.pool, map(scheduler.manager.table, (s.id for s in scheduler.running))

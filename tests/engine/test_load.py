@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pagedlab.engine.engine import Engine
@@ -48,3 +50,27 @@ def test_an_engine_that_is_busy_or_guesses_ahead_is_refused():
     for engine in (busy, tiny_engine(drafter="prompt_lookup")):
         with pytest.raises(InvalidConfig):
             EngineUnderLoad(engine)
+
+
+def test_several_answers_and_what_follows_them_take_the_same_steps_with_a_model_and_without():
+    def chain(moment: float) -> list[Offer]:
+        return [Offer(moment + 0.5, [7] * 6, 3, n=2), Offer(moment + 0.1, [8] * 5, 2)]
+
+    offers = [replace(offer, n=1 + number % 4, then=chain) for number, offer in enumerate(OFFERS)]
+    engine = tiny_engine(max_tokens_per_step=16, max_sequences=4)
+    alone = Scheduler(CacheManager(24, 4), Limits(16, 4))
+    real = drive(EngineUnderLoad(engine), offers, VirtualClock(StepTime(0.3, 0.01)))
+    assert real == drive(WithoutModel(alone), offers, VirtualClock(StepTime(0.3, 0.01)))
+    assert sorted(len(line.token_times) for line in real.timelines) == [2] * 12 + [3] * 12 + [5] * 12
+    engine.check()
+
+
+def test_a_model_samples_several_answers_so_that_they_differ():
+    engine = tiny_engine()
+    server = EngineUnderLoad(engine)
+    server.submit("four", Offer(0.0, [3, 5, 7], 12, n=4))
+    (sequence,) = engine.scheduler.waiting
+    while engine.has_work:
+        server.step()
+    answers = {tuple(stream.output_ids) for stream in sequence.request.sequences}
+    assert len(answers) == 4 and {len(answer) for answer in answers} == {12}
