@@ -40,7 +40,7 @@ class Replica:
         self.busy_seconds = 0.0
         self.num_steps = 0
         self.num_tokens = 0  #: computed, those that were computed again included
-        self._answers: dict[Request, Answer] = {}
+        self._answers: dict[Request, list[Answer]] = {}
         self._quiet = scheduler if isinstance(scheduler, QuietScheduler) else None
         if self._quiet is not None:
             self._quiet.answer = self._answer
@@ -60,12 +60,12 @@ class Replica:
     def submit(self, job: Job) -> None:
         """Put a job in line. Raises InvalidRequest where it can never be served, and nothing has changed."""
         offer = job.offer
-        params = _params(offer.allowed or offer.num_output)
+        params = _params(offer.allowed or offer.num_output, offer.n)
         request = Request(str(job.number), list(offer.prompt), params, salt=offer.salt)
         self.scheduler.add(request)
         job.replica = self.number
         self.jobs[request] = job
-        self._answers[request] = answer_of(offer, job.number)
+        self._answers[request] = [answer_of(offer, job.number, index) for index in range(offer.n)]
 
     def begin(self, now: float) -> float:
         """Start what comes next, and return when it ends: a step, or as many steps as decide nothing."""
@@ -103,7 +103,9 @@ class Replica:
         steps = len(self._ends)
         self.num_steps += steps
         self.num_tokens += steps * self._width
-        self.busy_seconds += now - self._began
+        for end in self._ends:
+            self.busy_seconds += end - self._began
+            self._began = end
         self._ends.clear()
         plan, self._plan = self._plan, None
         if plan is None:
@@ -116,7 +118,9 @@ class Replica:
         done: list[Job] = []
         for row in plan.samples:
             request = row.sequence.request
-            job = self.jobs[request]
+            job = self.jobs.get(request)
+            if job is None:  # it was done at an earlier row
+                continue
             if job.first < 0:
                 job.first, job.num_cached = now, row.sequence.num_cached
             if row.sequence.status is Status.FINISHED and request.finished:
@@ -136,14 +140,14 @@ class Replica:
         return jobs
 
     def _answer(self, sequence: Stream) -> Answer:
-        return self._answers[sequence.request]
+        return self._answers[sequence.request][sequence.index]
 
     def _token(self, row: SampleRow) -> int:
-        answer, said = self._answers[row.sequence.request], row.sequence.num_output
+        answer, said = self._answer(row.sequence), row.sequence.num_output
         return answer[said] if said + 1 < len(answer) else END
 
 
 @cache
-def _params(max_tokens: int) -> SamplingParams:
+def _params(max_tokens: int, n: int) -> SamplingParams:
     """Checked once for every length."""
-    return SamplingParams(max_tokens=max_tokens, temperature=0, ignore_eos=True, stop_token_ids=(END,))
+    return SamplingParams(n=n, max_tokens=max_tokens, ignore_eos=True, stop_token_ids=(END,))

@@ -23,7 +23,8 @@ class Requests:
     first: array[float] = field(default_factory=lambda: array("d"))
     last: array[float] = field(default_factory=lambda: array("d"))
     num_prompt: array[int] = field(default_factory=lambda: array("l"))
-    num_output: array[int] = field(default_factory=lambda: array("l"))
+    num_output: array[int] = field(default_factory=lambda: array("l"))  #: tokens of each answer
+    num_answers: array[int] = field(default_factory=lambda: array("l"))
     num_cached: array[int] = field(default_factory=lambda: array("l"))
     num_preemptions: array[int] = field(default_factory=lambda: array("l"))
     replica: array[int] = field(default_factory=lambda: array("l"))
@@ -42,6 +43,7 @@ class Requests:
         self.last.append(job.last)
         self.num_prompt.append(len(offer.prompt))
         self.num_output.append(offer.num_output)
+        self.num_answers.append(offer.n)
         self.num_cached.append(job.num_cached)
         self.num_preemptions.append(job.num_preemptions)
         self.replica.append(job.replica)
@@ -60,6 +62,11 @@ class Requests:
     @property
     def e2e(self) -> list[float]:
         return [last - due for last, due in zip(self.last, self.due, strict=True)]
+
+    @property
+    def output_tokens(self) -> int:
+        """Of all answers together."""
+        return sum(output * answers for output, answers in zip(self.num_output, self.num_answers, strict=True))
 
     def num_good(self, slo: Slo) -> int:
         """Requests that met both bounds; a single token has no pace to miss."""
@@ -151,7 +158,7 @@ class Results:
     @property
     def tokens_per_second(self) -> float:
         """Output tokens, over all seconds."""
-        return sum(self.requests.num_output) / self.seconds if self.seconds else 0.0
+        return self.requests.output_tokens / self.seconds if self.seconds else 0.0
 
     @property
     def requests_per_second(self) -> float:
@@ -179,7 +186,7 @@ class Results:
 
     def cost_per_million(self, dollars_per_hour: float) -> float:
         """Dollars for a million output tokens, at a price for an hour of a replica."""
-        output = sum(self.requests.num_output)
+        output = self.requests.output_tokens
         if not output:
             raise InvalidQuantity("no token came out: a price for a million of them cannot be told")
         return dollars_per_hour * self.totals.replica_seconds / 3600 / output * 1e6
@@ -208,8 +215,7 @@ class Results:
         import pandas as pd
 
         requests = self.requests
-        names = ("due", "first", "last", "num_prompt", "num_output", "num_cached", "num_preemptions", "replica")
-        columns: dict[str, Any] = {name: getattr(requests, name) for name in names}
+        columns: dict[str, Any] = {name: column for name, column in vars(requests).items() if name != "kinds"}
         frame = pd.DataFrame(columns)
         frame["kind"] = pd.Categorical.from_codes(list(requests.kind), categories=requests.kinds)
         frame["ttft"] = frame["first"] - frame["due"]
