@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from pagedlab.errors import InvalidConfig
+from pagedlab.memory.events import NONE
 
 #: Of pages that nobody asked to keep longer, or shorter, than others. From 0 (first to go) to 100.
 DEFAULT_PRIORITY = 35
@@ -26,6 +27,7 @@ class PageUse:
 
     published: int
     parked: int = 0  #: when the last sequence that used it left
+    left_by: int = NONE  #: that sequence
     hits: int = 0
     priority: int = DEFAULT_PRIORITY
     expires: float = math.inf  #: the second at which its priority falls back to the default
@@ -126,10 +128,12 @@ class EvictionQueue:
         self._uses[page].hits += 1
         self._parked.pop(page, None)
 
-    def park(self, page: int) -> None:
-        """Nobody uses ``page`` any more."""
+    def park(self, page: int, left_by: int | None = None) -> None:
+        """Nobody uses ``page`` any more; ``left_by`` was the last who did (None: whoever it was before)."""
         self._now += 1
         use = self._uses[page]
+        if left_by is not None:
+            use.left_by = left_by
         use.parked, use.is_leaf = self._now, True  # if not, that will be seen when its turn comes
         self._put(page, use)
 

@@ -42,6 +42,9 @@ class Holdings:
         trace: Trace | None = None,
         eviction: str | EvictionOrder = "lru",
         num_host_pages: int = 0,
+        min_offload_priority: int = 0,
+        whole_sequences: bool = False,
+        last_freed_first: bool = False,
         partial_hits: bool = False,
         window: int | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -52,10 +55,12 @@ class Holdings:
         self.caching = prefix_cache is not None
         self.partial_hits, self.window = partial_hits, window
         self.store = PageStore(
-            pool if pool is not None else PagePool(num_pages),
+            pool if pool is not None else PagePool(num_pages, last_freed_first=last_freed_first),
             prefix_cache if prefix_cache is not None else NoPrefixCache(),
             order=eviction_order(eviction),
             num_host_pages=num_host_pages,
+            min_offload_priority=min_offload_priority,
+            whole_sequences=whole_sequences,
             trace=trace,
             clock=clock,
         )
@@ -149,6 +154,8 @@ class Holdings:
                 self.store.published(page)
                 self.record(EventKind.PUBLISH, page, sequence, logical)
                 self._retain(holding, logical, page)
+            elif is_new:
+                self._declined(sequence, holding, logical)
 
     def slide(self, sequence: int) -> None:
         """Give back the pages that no token from the next one on can see, if there is a window."""
@@ -165,7 +172,7 @@ class Holdings:
         if child in self._holdings:
             raise ValueError(f"sequence {child} is admitted already; release it first")
         holding = self._holdings[parent]
-        table = PageTable(self.page_size, list(holding.table.pages), holding.table.num_tokens)
+        table = self._new_table(list(holding.table.pages), holding.table.num_tokens)
         table.holes = holding.table.holes
         self.record(EventKind.FORK, sequence=child, value=parent)
         for logical in range(table.holes, len(table)):
@@ -204,6 +211,9 @@ class Holdings:
 
     # Steps that the changes above are made of
 
+    def _new_table(self, pages: list[int], num_tokens: int = 0) -> PageTable:
+        return PageTable(self.page_size, pages, num_tokens)
+
     def _must_copy(self, table: PageTable, num_tokens: int) -> bool:
         """The next token would be written into a partly filled page that another sequence also reads."""
         return num_tokens > table.num_tokens and table.waste > 0 and self.pool.refcount(table.pages[-1]) > 1
@@ -214,7 +224,7 @@ class Holdings:
 
     def _append(self, sequence: int, table: PageTable, page: int) -> None:
         self.record(EventKind.ALLOCATE, page, sequence, len(table))
-        table.pages.append(page)
+        table.append(page)
 
     def _grow(self, sequence: int, table: PageTable, num_tokens: int) -> None:
         while table.num_slots < num_tokens:
@@ -230,6 +240,9 @@ class Holdings:
         self.record(EventKind.COPY, fresh, sequence, shared)
         self.store.drop(shared, sequence, logical)
         self.stats.copies += 1
+
+    def _declined(self, sequence: int, holding: Holding, logical: int) -> None:
+        """The prefix cache knows what the page holds by another page, or nobody could find the way to it."""
 
     def _retain(self, holding: Holding, logical: int, page: int) -> None:
         start = logical * self.page_size

@@ -23,7 +23,6 @@ from pagedlab.memory.eviction import Retention
 from pagedlab.memory.holdings import Holding, Holdings
 from pagedlab.memory.host import Swapped
 from pagedlab.memory.prefix_cache import Match, Salt
-from pagedlab.memory.store import CacheStats
 from pagedlab.memory.table import HOLE, PageTable
 
 
@@ -37,6 +36,7 @@ class CacheManager(Holdings):
 
     ``pool`` and ``prefix_cache`` may be any objects that behave like PagePool and PrefixCache. ``eviction`` names an
     order or is one. ``num_host_pages`` of host memory keep what the device evicts and sequences that are swapped out.
+    ``min_offload_priority`` and ``whole_sequences`` are PageStore's, ``last_freed_first`` is PagePool's.
     ``partial_hits``: a page that only begins as a prompt goes on is copied and used as far as it serves. ``window``:
     every layer attends to so many tokens at most, so pages behind them are given back.
     """
@@ -136,8 +136,7 @@ class CacheManager(Holdings):
             self._append(sequence, table, copied)
             self.record(EventKind.FILL, copied, sequence, match.partial.num_tokens)
         if self.caching:
-            self.stats.queried_tokens += len(tokens)
-            self.stats.hit_tokens += known
+            self.store.count(len(tokens), known)
         self.record(EventKind.ADMIT, sequence=sequence, value=known)
         self._grow(sequence, table, num_tokens)
         return Admission(known, num_tokens)
@@ -185,7 +184,7 @@ class CacheManager(Holdings):
         for page in sorted(self.prefix_cache.pages()):
             if self.prefix_cache.holds(page):  # it may have gone with another
                 self.store.forget(page)
-        self.store.stats = CacheStats()
+        self.store.reset_stats()
 
     # Steps that the changes above are made of
 
@@ -219,12 +218,12 @@ class CacheManager(Holdings):
 
         The first ``behind`` of them are not claimed, and holes from the beginning.
         """
-        table = PageTable(self.page_size, [HOLE] * behind)
+        table = self._new_table([HOLE] * behind)
         table.holes = behind
         self._holdings[sequence] = holding = Holding(table, match.cursor, len(match.pages), retention)
         for logical, page in enumerate(match.pages[behind:], start=behind):
             if page < self.pool.num_pages:
-                table.pages.append(page)
+                table.append(page)
             else:
                 page = self.store.bring_back(page)
                 self._append(sequence, table, page)
@@ -247,7 +246,7 @@ class CacheManager(Holdings):
         table = self._hold(sequence, match, retention)
         for page in swapped.pages[len(match.pages) :]:
             if page == HOLE:
-                table.pages.append(HOLE)
+                table.append(HOLE)
                 table.holes += 1
                 continue
             target = self.store.take()

@@ -23,13 +23,13 @@ class PageState(StrEnum):
 class PagePool:
     """``num_pages`` pages, all free at first. Every operation is O(1).
 
-    Free pages are handed out in the order in which they became free.
+    Free pages are handed out in the order in which they became free; with ``last_freed_first`` in the opposite one.
     """
 
-    def __init__(self, num_pages: int) -> None:
+    def __init__(self, num_pages: int, *, last_freed_first: bool = False) -> None:
         if num_pages < 1:
             raise ValueError(f"a pool of {num_pages} pages was asked for; it needs at least one")
-        self.num_pages = num_pages
+        self.num_pages, self.last_freed_first = num_pages, last_freed_first
         self._refcount = array("i", bytes(4 * num_pages))
         self._free = deque(range(num_pages))
         self._cached: set[int] = set()
@@ -87,7 +87,7 @@ class PagePool:
             if keep:
                 self._cached.add(page)
             else:
-                self._free.append(page)
+                self._line_up(page)
         return left
 
     def blank(self, page: int) -> None:
@@ -95,7 +95,13 @@ class PagePool:
         if page not in self._cached:
             raise InvariantViolation(f"page {page} is {self.state(page)}: only a cached page can be blanked")
         self._cached.remove(page)
-        self._free.append(page)
+        self._line_up(page)
+
+    def _line_up(self, page: int) -> None:
+        if self.last_freed_first:
+            self._free.appendleft(page)
+        else:
+            self._free.append(page)
 
     def check(self) -> None:
         """Every page is in exactly one state."""

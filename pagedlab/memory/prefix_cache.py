@@ -55,6 +55,10 @@ class PrefixCache(Protocol):
         """
         ...
 
+    def page_before(self, cursor: Cursor) -> int | None:
+        """The page by which the last content before ``cursor`` is found; None for the cursor None."""
+        ...
+
     def holds(self, page: int) -> bool:
         """The content of ``page`` can be hit."""
         ...
@@ -90,6 +94,9 @@ class NoPrefixCache:
         return None
 
     def publish(self, cursor: Cursor, tokens: Sequence[int], page: int) -> Cursor:
+        return None
+
+    def page_before(self, cursor: Cursor) -> int | None:
         return None
 
     def holds(self, page: int) -> bool:

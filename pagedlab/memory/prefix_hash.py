@@ -79,6 +79,9 @@ class HashPrefixCache:
         self._content[page] = content
         return content
 
+    def page_before(self, cursor: _Content | None) -> int | None:
+        return None if cursor is None else _first_page(cursor)
+
     def holds(self, page: int) -> bool:
         return page in self._content
 

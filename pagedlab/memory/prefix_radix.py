@@ -112,6 +112,10 @@ class RadixPrefixCache:
             following = self._add(node, depth, run, page)
         return _cursor(following, depth + 1)
 
+    def page_before(self, cursor: _Cursor | None) -> int | None:
+        node = None if cursor is None else _resolve(cursor)
+        return None if cursor is None or node is None else node.entries[cursor.depth - node.start - 1].page
+
     def holds(self, page: int) -> bool:
         return page in self._where
 

@@ -38,7 +38,11 @@ class CacheStats:
 
 
 class PageStore:
-    """Pages 0 to ``num_pages - 1`` are the device's, those after them the host's."""
+    """Pages 0 to ``num_pages - 1`` are the device's, those after them the host's.
+
+    What the device evicts goes to the host if it is worth at least ``min_offload_priority``. ``whole_sequences``: with
+    a page go all that follow it in the order of eviction and were left by the same sequence (LMDeploy).
+    """
 
     def __init__(
         self,
@@ -47,9 +51,12 @@ class PageStore:
         *,
         order: EvictionOrder,
         num_host_pages: int = 0,
+        min_offload_priority: int = 0,
+        whole_sequences: bool = False,
         trace: Trace | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.min_offload_priority, self.whole_sequences = min_offload_priority, whole_sequences
         self.pool, self.prefix_cache, self.trace = pool, prefix_cache, trace
         self.queue = EvictionQueue(order, prefix_cache.is_leaf, clock)
         host_queue = EvictionQueue(order, prefix_cache.is_leaf, clock)
@@ -57,6 +64,7 @@ class PageStore:
         self.stats = CacheStats()
         self._copies: list[PageCopy] = []
         self._fresh: set[int] = set()  #: pages whose content the present step is to bring
+        self._queried = self._hit = 0  #: tokens that admissions of the present step counted
 
     @property
     def num_available(self) -> int:
@@ -82,6 +90,7 @@ class PageStore:
     def begin_step(self) -> None:
         """What was to be computed has been. Copies that were asked for since are yet to be made."""
         self._fresh = {copy.target for copy in self._copies}
+        self._queried = self._hit = 0
 
     def take_copies(self) -> list[PageCopy]:
         """Copies asked for since this was last called: they must be made, in this order, before the step computes."""
@@ -97,7 +106,11 @@ class PageStore:
         return not self._fresh.isdisjoint(pages)
 
     def abandon_step(self) -> None:
-        """The step failed, and its sequences have been released: forget all content that it was to bring."""
+        """The step failed, and its sequences have been released: forget all content that it was to bring.
+
+        What it found in the cache is not counted either.
+        """
+        self.count(-self._queried, -self._hit)
         for page in sorted(self._fresh):
             if self.prefix_cache.holds(page):
                 self.forget(page)
@@ -107,13 +120,23 @@ class PageStore:
         self._fresh.clear()
         self._copies.clear()
 
+    def count(self, queried: int, hit: int) -> None:
+        """An admission sought so many tokens in the cache, and found so many: that counts unless the step fails."""
+        self.stats.queried_tokens += queried
+        self.stats.hit_tokens += hit
+        self._queried += queried
+        self._hit += hit
+
+    def reset_stats(self) -> None:
+        self.stats = CacheStats()
+        self._queried = self._hit = 0
+
     # A page
 
     def take(self) -> int:
         """A blank page with one reference; cached content makes room for it."""
         if not self.pool.num_free:
-            self._evict()
-            self.stats.evictions += 1
+            self._make_room()
         return self.pool.take()
 
     def claim(self, page: int) -> None:
@@ -128,7 +151,7 @@ class PageStore:
         """``sequence`` needs it no more; the last to say so turns it cached if its content can be hit, else free."""
         keep = self.prefix_cache.holds(page)
         if self.pool.drop(page, keep=keep) == 0 and keep:
-            self.queue.park(page)
+            self.queue.park(page, sequence)
         if self.trace is not None:
             self.trace.record(EventKind.RELEASE, page, sequence, logical)
 
@@ -184,9 +207,20 @@ class PageStore:
         self.prefix_cache.check()
         self.host.check({page for page in self.prefix_cache.pages() if page >= self.host.first})
 
-    def _evict(self) -> None:
+    def _make_room(self) -> None:
         page = self.queue.next()
-        target = self.host.take_cached()
+        left_by = self.queue.use_of(page).left_by
+        self._evict(page)
+        while self.whole_sequences and self.queue.parked_pages():
+            page = self.queue.next()
+            if self.queue.use_of(page).left_by != left_by:
+                break
+            self._evict(page)
+
+    def _evict(self, page: int) -> None:
+        self.stats.evictions += 1
+        worth_it = self.queue.use_of(page).priority >= self.min_offload_priority
+        target = self.host.take_cached() if worth_it else None
         if not self.prefix_cache.holds(page):  # it went with what the host gave up to take it in
             if target is not None:
                 self.host.untake(target)

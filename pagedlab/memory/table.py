@@ -56,6 +56,9 @@ class PageTable:
             start += run
         return slots
 
+    def append(self, page: int) -> None:
+        self.pages.append(page)
+
     def replace(self, logical: int, page: int) -> None:
         self.pages[logical] = page
         self.dirty = min(self.dirty, logical)

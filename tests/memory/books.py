@@ -8,70 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from pagedlab.memory.eviction import Retention
+from tests.memory.entries import HOLE, Blank, Copied, Entry, Setup, Wanted
 from tests.memory.kv_memory import Text
-from tests.memory.shelf import Place, Shelf
-
-HOLE = -1
-
-
-class Setup(NamedTuple):
-    page_size: int
-    num_pages: int
-    cache: str = "hash"  #: none, hash or radix
-    hash_bits: int = 128  #: of the hash cache's keys: with 0 all of them collide
-    num_host_pages: int = 0
-    partial_hits: bool = False
-    window: int | None = None
-    order: str = "lru"
-    leaves_first: bool = False
-    max_events: int = 1_000_000  #: of the trace
-
-
-class Blank(NamedTuple):
-    page: int
-    start: int  #: slots from here on hold nothing worth reading
-
-
-class Copied(NamedTuple):
-    source: int
-    target: int
-
-
-@dataclass
-class Entry:
-    """One sequence as the books know it."""
-
-    text: Text
-    pages: list[int]
-    num_tokens: int  #: tokens it has slots for
-    published: int  #: leading pages that it found in the cache or offered to it; none is offered twice
-    place: Place
-    retention: Sequence[Retention] = ()
-    is_pin: bool = False
-
-    @property
-    def held(self) -> list[int]:
-        return [page for page in self.pages if page != HOLE]
-
-
-class Wanted(NamedTuple):
-    """What an admission would find and take."""
-
-    known: int
-    num_tokens: int
-    hits: list[int]  #: one for every leading page; those behind the window are holes
-    published: int
-    partial: tuple[int, int] | None
-    cost: int
+from tests.memory.shelf import Shelf
 
 
 class Books:
-    def __init__(self, setup: Setup, clock: Callable[[], float]) -> None:
-        self.setup, self.clock = setup, clock
+    def __init__(self, setup: Setup, clock: Callable[[], float], seen: Counter[str]) -> None:
+        self.setup, self.clock, self.seen = setup, clock, seen
         self.shelf = Shelf(setup.page_size, setup.cache, setup.order, setup.leaves_first, clock)
         self.free = list(range(setup.num_pages))  #: next to be handed out first
         self.host_free = [setup.num_pages + page for page in range(setup.num_host_pages)]
@@ -82,6 +28,10 @@ class Books:
         self.left: dict[int, Text] = {}  #: what they had computed
         self.fresh: set[int] = set()
         self.log: list[Blank | Copied] = []  #: what the machine must do to its memory before the step computes
+        self.offers: dict[int, tuple[Text, int]] = {}  #: what is to be published later
+        self.num_prompt: dict[int, int] = {}
+        self.away: dict[int, Entry] = {}  #: swapped out as they are
+        self.counted = (0, 0)  #: what the present step's admissions added to the statistics
         self.stats: Counter[str] = Counter()
 
     # Questions
@@ -107,7 +57,7 @@ class Books:
         size, partial, num_prompt = self.setup.page_size, None, len(text.tokens)
         if name in self.swapped:
             pages, known = self.swapped[name]
-            hits = [] if HOLE in pages else self.shelf.match(text, known // size)
+            hits = [] if HOLE in pages or name in self.away else self.shelf.match(text, known // size)
             published, num_holes = len(hits), pages.count(HOLE)
         else:
             hits = self.shelf.match(text, (num_prompt - 1) // size)
@@ -137,11 +87,23 @@ class Books:
     # Changes
 
     def begin_step(self) -> None:
+        if self.setup.manager == "computed":
+            for name in list(self.offers):
+                self._publish_offer(name)
         self.fresh = {entry.target for entry in self.log if isinstance(entry, Copied)}
+        self.counted = (0, 0)
 
     def admit(self, name: int, text: Text, budget: int, retention: Sequence[Retention]) -> tuple[int, int]:
         want, is_back = self.wanted(name, text, budget), name in self.swapped
-        entry = self._enter(name, text, want.hits, want.published, retention, want.partial)
+        self.num_prompt[name] = len(text.tokens)
+        if name in self.away:
+            self.seen["remapped"] += 1
+            self.entries[name] = entry = self.away.pop(name)
+            entry.text = text
+            pages, _ = self.swapped[name]
+            entry.pages = []
+        else:
+            entry = self._enter(name, text, want.hits, want.published, retention, want.partial)
         if is_back:
             pages, _ = self.swapped[name]
             for host_page in pages[len(want.hits) :]:
@@ -149,11 +111,10 @@ class Books:
                 if host_page != HOLE:
                     self._copy(host_page, entry.pages[-1])
             self._drop_swapped(name)
-            if HOLE in pages:
+            if HOLE in pages and self.setup.manager != "logical":
                 entry.place = None
         elif self.setup.cache != "none":
-            self.stats["queried_tokens"] += len(text.tokens)
-            self.stats["hit_tokens"] += want.known
+            self._count(len(text.tokens), want.known)
         self._grow(entry, max(want.num_tokens, want.known if is_back else 0))
         return want.known, entry.num_tokens
 
@@ -174,25 +135,37 @@ class Books:
             shared, own = entry.pages[-1], self._take()
             self._copy(shared, own)
             entry.pages[-1] = own
-            self._settle(shared)
+            self._settle(shared, name)
             self.stats["copies"] += 1
         self._grow(entry, num_tokens)
 
     def truncate(self, name: int, num_tokens: int) -> None:
         entry = self.entries[name]
         while len(entry.pages) > self.pages_for(num_tokens):
-            self._settle(entry.pages.pop())
+            self._settle(entry.pages.pop(), name)
         entry.num_tokens = num_tokens
 
     def slide(self, name: int) -> None:
         entry = self.entries[name]
+        if self.setup.manager == "computed" and self.setup.window is not None:
+            self._publish_offer(name)
         for logical in range(self.behind(entry.num_tokens)):
             page, entry.pages[logical] = entry.pages[logical], HOLE
-            self._settle(page)
+            self._settle(page, name)
 
     def publish(self, name: int, text: Text, num_tokens: int) -> None:
+        self.entries[name].text = text
+        if self.setup.manager in ("computed", "at the end"):
+            self.offers[name] = text, num_tokens
+        else:
+            self._publish(name, text, num_tokens)
+
+    def _publish_offer(self, name: int) -> None:
+        if name in self.offers:
+            self._publish(name, *self.offers.pop(name))
+
+    def _publish(self, name: int, text: Text, num_tokens: int) -> None:
         entry, size = self.entries[name], self.setup.page_size
-        entry.text = text
         while entry.place is not None and (entry.published + 1) * size <= num_tokens:
             logical, page = entry.published, entry.pages[entry.published]
             if page == HOLE:
@@ -204,19 +177,43 @@ class Books:
             if not is_known and page in self.shelf.held:
                 self.fresh.add(page)
                 self._retain(entry, logical)
+            elif not is_known and self.setup.manager == "computed" and entry.place is not None:
+                self._give_back_duplicate(entry, logical, name)
+
+    def _give_back_duplicate(self, entry: Entry, logical: int, name: int) -> None:
+        """Of one content the radix tree keeps one page: what the entry has of its own is not needed."""
+        assert entry.place is not None
+        (known,) = self.shelf.contents[entry.place[0]].pages
+        if known < self.setup.num_pages:
+            self.shelf.uses[known].hits += 1
+            self.parked.discard(known)
+            own, entry.pages[logical] = entry.pages[logical], known
+            self.seen["duplicates"] += 1
+            self._settle(own, name)
 
     def fork(self, parent: int, child: int) -> None:
         e = self.entries[parent]
         self.entries[child] = Entry(e.text, list(e.pages), e.num_tokens, e.published, e.place, e.retention)
+        self.num_prompt[child] = self.num_prompt[parent]
 
     def release(self, name: int) -> None:
         entry = self.entries[name]
+        if name in self.offers:
+            text, num_tokens = self.offers[name]
+            if self.setup.manager == "at the end":
+                self.offers[name] = text, min(num_tokens, self.num_prompt[name])
+            self._publish_offer(name)
+        pages = list(entry.pages)
         while entry.pages:
-            self._settle(entry.pages.pop())
+            self._settle(entry.pages.pop(), name)
         del self.entries[name]
+        entry.pages = pages
 
     def can_swap_out(self, name: int) -> bool:
         room = len(self.host_free) + len(self.host_parked)
+        held, references = self.entries[name].held, self.references()
+        if self.setup.manager == "logical" and any(references[p] > 1 or p in self.shelf.held for p in held):
+            return False
         return self.setup.num_host_pages > 0 and len(self.entries[name].held) <= room
 
     def swap_out(self, name: int) -> None:
@@ -227,6 +224,8 @@ class Books:
                 self._copy(page, pages[-1])
         self.release(name)
         self.swapped[name], self.left[name] = (pages, entry.num_tokens), entry.text
+        if self.setup.manager == "logical":
+            self.away[name] = entry
         self.stats["swaps"] += 1
 
     def drop_swapped(self, name: int) -> None:
@@ -234,10 +233,10 @@ class Books:
             self._drop_swapped(name)
 
     def abandon_step(self) -> None:
-        for entry in self.entries.values():
+        for name, entry in self.entries.items():
             if entry.is_pin and self.fresh & set(entry.pages):
                 while entry.pages:
-                    self._settle(entry.pages.pop())
+                    self._settle(entry.pages.pop(), name)
                 entry.num_tokens = 0
         for page in sorted(self.fresh):
             if page in self.shelf.held:
@@ -245,6 +244,7 @@ class Books:
         for name, (pages, _) in list(self.swapped.items()):
             if self.fresh & set(pages):
                 self._drop_swapped(name)
+        self._count(-self.counted[0], -self.counted[1])
         self.fresh.clear()
         self.log.clear()
 
@@ -253,6 +253,12 @@ class Books:
             if page in self.shelf.held:
                 self._forget(page)
         self.stats.clear()
+        self.counted = (0, 0)
+
+    def _count(self, queried: int, hit: int) -> None:
+        self.stats["queried_tokens"] += queried
+        self.stats["hit_tokens"] += hit
+        self.counted = (self.counted[0] + queried, self.counted[1] + hit)
 
     # Pages
 
@@ -303,14 +309,18 @@ class Books:
         self.log.append(Copied(source, target))
         self.fresh.add(target)
 
-    def _settle(self, page: int) -> None:
-        """An entry has just let go of ``page``."""
+    def _settle(self, page: int, name: int) -> None:
+        """The entry of this name has just let go of ``page``."""
         if page != HOLE and not self.references()[page]:
             if page in self.shelf.held:
                 self.shelf.uses[page].parked = self.shelf.tick()
+                self.shelf.uses[page].left_by = name
                 self.parked.add(page)
             else:
-                self.free.append(page)
+                self._line_up(page)
+
+    def _line_up(self, page: int) -> None:
+        self.free.insert(0 if self.setup.last_freed_first else len(self.free), page)
 
     def _take(self) -> int:
         page = self._free_page()
@@ -319,13 +329,22 @@ class Books:
 
     def _free_page(self) -> int:
         if not self.free:
-            self._evict()
-            self.stats["evictions"] += 1
+            page = self.shelf.victim(self.parked)
+            left_by = self.shelf.uses[page].left_by
+            self._evict(page)
+            while self.setup.whole_sequences and self.parked:
+                page = self.shelf.victim(self.parked)
+                if self.shelf.uses[page].left_by != left_by:
+                    break
+                self._evict(page)
+                self.seen["evicted with others"] += 1
         return self.free.pop(0)
 
-    def _evict(self) -> None:
-        page = self.shelf.victim(self.parked)
-        if not self.host_free and not self.host_parked:
+    def _evict(self, page: int) -> None:
+        self.stats["evictions"] += 1
+        worth_it = self.shelf.uses[page].priority_at(self.clock()) >= self.setup.min_offload_priority
+        self.seen["not worth host memory"] += not worth_it and self.setup.num_host_pages > 0
+        if not worth_it or (not self.host_free and not self.host_parked):
             self._forget(page)
             return
         target = self._take_host()
@@ -337,7 +356,7 @@ class Books:
         self.shelf.uses[target].parked = self.shelf.tick()
         self.host_parked.add(target)
         self.parked.remove(page)
-        self.free.append(page)
+        self._line_up(page)
         self.stats["offloads"] += 1
 
     def _take_host(self) -> int:
@@ -347,6 +366,7 @@ class Books:
 
     def _drop_swapped(self, name: int) -> None:
         self.host_free += [page for page in self.swapped.pop(name)[0] if page != HOLE]
+        self.away.pop(name, None)
 
     def _forget(self, page: int) -> None:
         references = self.references()
@@ -356,7 +376,7 @@ class Books:
                 self.host_free.append(gone)
             elif gone < self.setup.num_pages and not references[gone]:
                 self.parked.remove(gone)
-                self.free.append(gone)
+                self._line_up(gone)
 
     def _retain(self, entry: Entry, logical: int) -> None:
         use = self.shelf.uses[entry.pages[logical]]

@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pagedlab.memory.eviction import Retention
+from pagedlab.memory.logical import LogicalManager
+from pagedlab.memory.manager import CacheManager
 from pagedlab.memory.prefix_cache import PrefixCache
 from pagedlab.memory.prefix_hash import HashPrefixCache, hash_page
 from pagedlab.memory.prefix_radix import RadixPrefixCache
-from tests.memory.books import Setup
+from pagedlab.memory.publication import PublishPromptAtEnd, PublishWhenComputed
+from tests.memory.entries import Setup
 from tests.memory.proofs import Live
 
 #: ``choose(n)`` picks one of ``range(n)``: at random in the long runs, by hypothesis in those that must shrink.
 Choose = Callable[[int], int]
+
+#: When content can be found; or how swaps are kept.
+MANAGERS: dict[str, type[CacheManager]] = {
+    "at once": CacheManager,
+    "computed": PublishWhenComputed,
+    "at the end": PublishPromptAtEnd,
+    "logical": LogicalManager,
+}
 
 SALTS = (None, None, "tenant")
 
@@ -29,6 +40,10 @@ def random_setup(choose: Choose) -> Setup:
         window=(None, None, 1 + choose(page_size), 1 + choose(3 * page_size))[choose(4)],
         order=("lru", "lfu", "fifo", "priority")[choose(4)],
         leaves_first=bool(choose(2)),
+        last_freed_first=bool(choose(2)),
+        whole_sequences=choose(3) == 0,
+        min_offload_priority=(0, 0, 35, 60)[choose(4)],
+        manager=("at once", "at once", "computed", "computed", "at the end", "logical", "logical")[choose(7)],
         max_events=(1_000_000, 64, 2)[choose(3)],
     )
 

@@ -8,7 +8,8 @@ SUITE = (
     "tests.memory.machine --operations 4000 --seed 2",
     f"{PYTEST} tests/memory/test_prefix_hash.py tests/memory/test_eviction.py tests/memory/test_partial_hits.py "
     "tests/memory/test_host.py tests/memory/test_trace.py tests/memory/test_table.py "
-    "tests/memory/test_contiguous.py tests/memory/test_prefix_radix.py",
+    "tests/memory/test_contiguous.py tests/memory/test_prefix_radix.py "
+    "tests/memory/test_prefix_cache.py tests/memory/test_publication.py tests/memory/test_logical.py",
 )
 
 MUTANTS = {
@@ -16,7 +17,8 @@ MUTANTS = {
         Mutant("a reference is forgotten", "self._refcount[page] += 1", "self._refcount[page] += 0"),
         Mutant("a shared page is freed too early", "if left == 0:", "if left <= 1:"),
         Mutant("the free queue is a stack", "self._free.popleft()", "self._free.pop()"),
-        Mutant("an evicted page is lost", "remove(page)\n        self._free.append(page)", "remove(page)"),
+        Mutant("the last freed is not the first", "self._free.appendleft(page)", "self._free.append(page)"),
+        Mutant("an evicted page is lost", "remove(page)\n        self._line_up(page)", "remove(page)"),
     ],
     "memory/table.py": [
         Mutant("a run of slots leaves its page", "min(size - offset, stop - start)", "stop - start"),
@@ -59,7 +61,7 @@ MUTANTS = {
             "        self.store.require(self.pages_for(num_tokens) - behind, match.pages[behind:])\n",
             "",
         ),
-        Mutant("hits are miscounted", "hit_tokens += known", "hit_tokens += len(tokens)"),
+        Mutant("hits are miscounted", "count(len(tokens), known)", "count(len(tokens), len(tokens))"),
         Mutant("a reset takes used pages for cached", "if self.pool.num_used:", "if False:"),
         Mutant("a swapped page comes back twice", "swapped.pages[len(match.pages) :]", "swapped.pages"),
         Mutant("a swap is not copied", "            self.store.copy(page, pages[-1])\n", ""),
@@ -72,6 +74,9 @@ MUTANTS = {
         Mutant("a failed step's page survives", "        self._fresh.add(page)\n", ""),
         Mutant("a failed step's copy survives", "        self._fresh.add(target)\n", ""),
         Mutant("a copy asked for between steps is forgotten", "{copy.target for copy in self._copies}", "set()"),
+        Mutant("a failed step's hits are counted", "        self.count(-self._queried, -self._hit)\n", ""),
+        Mutant("a conversation goes page by page", "while self.whole_sequences and", "while False and"),
+        Mutant("what nobody wants goes to host memory", "take_cached() if worth_it else None", "take_cached()"),
         Mutant("what is cut off keeps its pages", "(page, *sorted(forgotten.cut_off))", "(page,)"),
         Mutant(
             "a page comes back and stays",
@@ -99,6 +104,7 @@ MUTANTS = {
     ],
     "memory/eviction.py": [
         Mutant("the most recently used goes first", "    return use.parked\n", "    return -use.parked\n"),
+        Mutant("nobody knows who left a page", "            use.left_by = left_by\n", "            pass\n"),
         Mutant("hits are not counted", "self._uses[page].hits += 1", "pass"),
         Mutant("a wish never ends", "self._expiries[0][0] <= now", "False"),
         Mutant(
@@ -112,6 +118,30 @@ MUTANTS = {
             "if self._parked.get(page) is not entry:",
             "if page not in self._parked:",
         ),
+    ],
+    "memory/publication.py": [
+        Mutant(
+            "what was computed is published when its sequence ends",
+            "            self._publish_offer(sequence)\n        super().begin_step",
+            "            pass\n        super().begin_step",
+        ),
+        Mutant("what is cut off is published", "min(num_tokens, len(tokens))", "num_tokens"),
+        Mutant("a duplicate keeps its reference", "        self.store.drop(own, sequence, logical)\n", ""),
+        Mutant("a duplicate is read in host memory", "or known >= self.pool.num_pages", "or False"),
+        Mutant(
+            "a window swallows what was to be published", "if self.window is not None:  # what", "if False:  # what"
+        ),
+        Mutant("answers are kept with prompts", "min(num_tokens, num_prompt)", "num_tokens"),
+    ],
+    "memory/logical.py": [
+        Mutant("a shared page is swapped", "self.pool.refcount(page) > 1 or ", ""),
+        Mutant("a published page is swapped", " or self.prefix_cache.holds(page) for", " for"),
+        Mutant("a table is not translated", "        table.translate()\n", ""),
+        Mutant("a failed step leaves its table behind", " if sequence in self.host.swapped}", "}"),
+        Mutant(
+            "a number is lost", "self.number[page], self.number[left] = number, spare", "self.number[page] = number"
+        ),
+        Mutant("a mirror misses the move", "self.numbers]\n        self.dirty = 0", "self.numbers]"),
     ],
     "memory/prefix_cache.py": [
         Mutant(

@@ -8,8 +8,10 @@ from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from pagedlab.memory.eviction import Retention
+from pagedlab.memory.logical import LogicalManager
 from pagedlab.memory.manager import CacheManager
-from tests.memory.books import HOLE, Blank, Books, Copied
+from tests.memory.books import Books
+from tests.memory.entries import HOLE, Blank, Copied
 from tests.memory.kv_memory import KVMemory
 from tests.memory.witness import TraceWitness
 
@@ -121,6 +123,12 @@ def snapshot(manager: CacheManager) -> list[Any]:
     for queue in (store.queue, manager.host.queue):
         seen += [set(queue.parked_pages()), {page: astuple(queue.use_of(page)) for page in queue._uses}]
     seen += [astuple(manager.stats), list(store._copies), set(store._fresh), manager.trace and manager.trace.end]
+    if isinstance(manager, LogicalManager):
+        seen += [
+            list(manager.map.where),
+            [manager.logical(name) for name in (*manager.sequences, *manager.host.swapped)],
+        ]
+    seen += [dict(getattr(manager, kept)) for kept in ("_offers", "_num_prompt") if hasattr(manager, kept)]
     return seen
 
 

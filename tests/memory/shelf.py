@@ -31,6 +31,7 @@ class Content:
 class Use:
     published: int
     parked: int = 0
+    left_by: int = -1
     hits: int = 0
     priority: int = PLAIN
     expires: float = math.inf

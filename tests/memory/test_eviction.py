@@ -241,3 +241,43 @@ def test_a_pin_that_waited_for_a_failed_step_holds_nothing(page_size: int, cache
     assert manager.lookup([A] * page_size + [B]) == 0
     leave(manager, -1)
     assert manager.pool.num_used == 0
+
+
+@both_caches
+@page_sizes
+def test_whole_sequences_go_together_the_one_that_left_longest_ago_first(page_size: int, cache: str) -> None:
+    """One page is asked for, and a whole conversation goes; the others stay whole."""
+    manager = make_manager(6, page_size, cache, whole_sequences=True)
+    for name, token in enumerate((A, B)):
+        serve_and_leave(manager, name, [token] * 3 * page_size)
+    serve_and_leave(manager, 2, [C] * page_size)
+    assert manager.lookup([A] * 4 * page_size) == 0
+    assert manager.lookup([B] * 4 * page_size) == 3 * page_size
+    assert (manager.stats.evictions, manager.pool.num_free) == (3, 2)
+
+
+@both_caches
+@page_sizes
+def test_a_shared_beginning_goes_with_the_last_that_left_it(page_size: int, cache: str) -> None:
+    manager = make_manager(5, page_size, cache, whole_sequences=True)
+    shared = [A] * page_size
+    serve_and_leave(manager, 0, shared + [B] * 2 * page_size)
+    serve_and_leave(manager, 1, shared + [C] * 2 * page_size)
+    serve_and_leave(manager, 2, [D] * page_size)
+    assert manager.lookup(shared + [B] * 3 * page_size) == page_size
+    assert manager.lookup(shared + [C] * 3 * page_size) == 3 * page_size
+
+
+@both_caches
+@page_sizes
+def test_what_is_not_worth_host_memory_is_forgotten(page_size: int, cache: str) -> None:
+    clock = Clock()
+    manager = make_manager(1, page_size, cache, num_host_pages=4, min_offload_priority=35, clock=clock)
+    wishes = {A: (Retention(34),), B: (Retention(35),), C: (), D: (Retention(90, seconds=5.0),)}
+    for token, retention in wishes.items():
+        serve_and_leave(manager, token, [token] * page_size, retention=retention)
+    clock.now = 6.0
+    serve_and_leave(manager, 9, [9] * page_size)
+    found = [token for token in wishes if manager.lookup([token] * page_size + [0])]
+    assert found == [B, C, D], "D's wish is over, and everybody's priority is enough"
+    assert manager.stats.offloads == 3

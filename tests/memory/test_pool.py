@@ -16,9 +16,9 @@ from pagedlab.memory.pool import PagePool, PageState
 class PoolMachine(RuleBasedStateMachine):
     """Against three plain lists."""
 
-    @initialize(num_pages=st.integers(1, 8))
-    def begin(self, num_pages: int) -> None:
-        self.pool = PagePool(num_pages)
+    @initialize(num_pages=st.integers(1, 8), last_freed_first=st.booleans())
+    def begin(self, num_pages: int, last_freed_first: bool) -> None:
+        self.pool = PagePool(num_pages, last_freed_first=last_freed_first)
         self.references = [0] * num_pages
         self.free = list(range(num_pages))
         self.cached: set[int] = set()
@@ -53,7 +53,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.references[page] -= 1
         assert self.pool.drop(page, keep=keep) == self.references[page]
         if not self.references[page]:
-            self.cached.add(page) if keep else self.free.append(page)
+            self.cached.add(page) if keep else self.line_up(page)
 
     @precondition(lambda self: self.cached)
     @rule()
@@ -61,7 +61,10 @@ class PoolMachine(RuleBasedStateMachine):
         page = min(self.cached)
         self.pool.blank(page)
         self.cached.remove(page)
-        self.free.append(page)
+        self.line_up(page)
+
+    def line_up(self, page: int) -> None:
+        self.free.insert(0 if self.pool.last_freed_first else len(self.free), page)
 
     @rule(page=st.integers(0, 7))
     def blank_what_is_not_cached(self, page: int) -> None:

@@ -374,3 +374,18 @@ def test_a_sequence_goes_on_without_publishing_when_what_it_continues_was_lost(p
     assert not manager.prefix_cache.holds(pages_of(manager, 0)[1])
     leave(manager, 0)
     assert manager.pool.num_used == 0
+
+
+@both_caches
+@page_sizes
+def test_a_step_that_failed_counts_no_hits(page_size: int, cache: str) -> None:
+    """What an admission finds is counted when its step has been computed."""
+    manager = make_manager(8, page_size, cache)
+    serve_and_leave(manager, 0, [A] * 2 * page_size)
+    serve(manager, 1, [A] * 3 * page_size)
+    before = (manager.stats.queried_tokens, manager.stats.hit_tokens)
+    assert before == (5 * page_size, 2 * page_size)
+    serve(manager, 2, [A] * 2 * page_size)
+    leave(manager, 2)
+    manager.abandon_step()
+    assert (manager.stats.queried_tokens, manager.stats.hit_tokens) == before

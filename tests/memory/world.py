@@ -17,9 +17,9 @@ from typing import Any
 from pagedlab.errors import OutOfPages, PagedLabError, PagesInUse
 from pagedlab.memory.events import EventKind, FinishCode, Trace
 from pagedlab.memory.eviction import EVICTION_ORDERS, leaves_first
-from pagedlab.memory.manager import CacheManager
-from tests.memory.books import HOLE, Books, Copied, Setup
-from tests.memory.draws import Choose, make_cache, random_prompt
+from tests.memory.books import Books
+from tests.memory.draws import MANAGERS, Choose, make_cache, random_prompt
+from tests.memory.entries import HOLE, Copied, Setup
 from tests.memory.kv_memory import KVMemory, Prefixes, Text
 from tests.memory.proofs import Live, Proofs, same, snapshot
 from tests.memory.witness import TraceWitness
@@ -35,24 +35,22 @@ class World:
         self.now = 0.0
         self.trace = Trace(setup.num_pages, setup.page_size, max_events=setup.max_events)
         order = EVICTION_ORDERS[setup.order]
-        self.manager = CacheManager(
+        self.manager = MANAGERS[setup.manager](
             setup.num_pages,
             setup.page_size,
             prefix_cache=make_cache(setup),
             trace=self.trace,
             eviction=leaves_first(order) if setup.leaves_first else order,
-            num_host_pages=setup.num_host_pages,
-            partial_hits=setup.partial_hits,
-            window=setup.window,
             clock=lambda: self.now,
+            **setup.knobs,
         )
-        self.books = Books(setup, clock=lambda: self.now)
         self.kv = KVMemory(setup.num_pages + setup.num_host_pages, setup.page_size)
         self.prefixes = Prefixes()
         self.live: dict[int, Live] = {}
         self.waiting: dict[int, Live] = {}  #: preempted
         self.past: list[Live] = []  #: sequences that left, whose prompts may come back
         self.seen: Counter[str] = Counter()  #: what happened how often, so that no run proves nothing
+        self.books = Books(setup, lambda: self.now, self.seen)
         self.log: list[str] = []  #: every operation so far: a failure can be repeated by hand
         self.proofs = Proofs(self.manager, self.books, self.kv, self.live, TraceWitness(self.trace, self.kv), self.seen)
         self.num_operations = 0
@@ -100,11 +98,13 @@ class World:
         self._compute()
 
     def serve(self, choose: Choose) -> None:
-        """One request from beginning to end: what it published may be hit from now on."""
-        name, live = self._new_name(), random_prompt(choose, self.setup, self.past)
-        if self._admit(name, live, None):
+        """A request, or two equal ones at once: what they published may be hit from now on."""
+        live, names = random_prompt(choose, self.setup, self.past), [self._new_name() for _ in range(1 + choose(2))]
+        names = [name for name in names if self._admit(name, Live(live.salt, live.tokens, live.retention), None)]
+        for name in names:
             self._publish(name, len(live.tokens))
-            self._compute()
+        self._compute()
+        for name in names[choose(2) :]:
             self._finish(name)
 
     def fail(self, choose: Choose) -> None:
