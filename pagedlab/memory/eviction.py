@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -96,8 +97,9 @@ _Entry: TypeAlias = tuple[Any, int, int]
 class EvictionQueue:
     """Pages whose content can be hit; the parked ones, which nobody uses, stand in line.
 
-    The line is a heap in which entries are never sought: a page that is hit or re-labelled leaves its entry behind,
-    and a stale entry is dropped when it comes up. So each operation costs O(log n), amortised.
+    Entries are never sought in the line: a page that is hit or re-labelled leaves its entry behind, and a stale one is
+    dropped when it comes up. Whoever belongs behind all others, as everybody does under LRU, joins the line at its
+    end, at O(1); those who belong further ahead are kept in a heap, at O(log n), amortised.
     """
 
     def __init__(
@@ -107,9 +109,11 @@ class EvictionQueue:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._order, self._is_leaf, self._clock = order, is_leaf, clock
+        self._minds_leaves = order not in EVICTION_ORDERS.values()
         self._uses: dict[int, PageUse] = {}
         self._parked: dict[int, _Entry] = {}
-        self._line: list[_Entry] = []
+        self._line: deque[_Entry] = deque()  #: in order
+        self._ahead: list[_Entry] = []  #: a heap
         self._expiries: list[tuple[float, int]] = []
         self._now = 0
 
@@ -143,19 +147,23 @@ class EvictionQueue:
         self._await_expiry(page)
 
     def refresh(self, page: int) -> None:
-        """Something that its key depends on has changed; whether the page is parked does not matter."""
-        if page in self._parked:
+        """It has become a leaf, or is one no more; whether the page is parked does not matter."""
+        if self._minds_leaves and page in self._parked:
             self._look_again(page)
 
     def next(self) -> int:
         """The parked page that is to be evicted now. There is one: the pool counts cached pages."""
         self._expire()
         while True:
-            entry = self._line[0]
+            ahead = not self._line or (bool(self._ahead) and self._ahead[0] < self._line[0])
+            entry = self._ahead[0] if ahead else self._line[0]
             page = entry[-1]
             if self._parked.get(page) is not entry:
-                heapq.heappop(self._line)
-            elif self._uses[page].is_leaf != self._is_leaf(page):
+                if ahead:
+                    heapq.heappop(self._ahead)
+                else:
+                    self._line.popleft()
+            elif self._minds_leaves and self._uses[page].is_leaf != self._is_leaf(page):
                 self._look_again(page)
             else:
                 return page
@@ -181,11 +189,12 @@ class EvictionQueue:
     def _put(self, page: int, use: PageUse) -> None:
         entry = (self._order(use), use.parked, page)
         self._parked[page] = entry
-        if len(self._line) > 2 * len(self._parked) + 64:  # mostly stale
-            self._line = list(self._parked.values())
-            heapq.heapify(self._line)
+        if len(self._line) + len(self._ahead) > 2 * len(self._parked) + 64:  # mostly stale
+            self._line, self._ahead = deque(sorted(self._parked.values())), []
+        elif not self._line or self._line[-1] < entry:
+            self._line.append(entry)
         else:
-            heapq.heappush(self._line, entry)
+            heapq.heappush(self._ahead, entry)
 
     def _await_expiry(self, page: int) -> None:
         if self._uses[page].expires == math.inf:
@@ -203,4 +212,5 @@ class EvictionQueue:
             use = self._uses.get(page)
             if use is not None and use.expires == moment:
                 use.priority, use.expires = DEFAULT_PRIORITY, math.inf
-                self.refresh(page)
+                if page in self._parked:
+                    self._look_again(page)

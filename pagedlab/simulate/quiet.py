@@ -31,6 +31,7 @@ class Rest(NamedTuple):
 
     since: int
     position: int
+    answer: Answer  #: all that it says
 
 
 class QuietScheduler(Scheduler):
@@ -141,37 +142,45 @@ class QuietScheduler(Scheduler):
         position = sequence.num_computed
         if sequence.num_tokens != position + 1:
             return
-        self._quiet[sequence] = Rest(self._done, position)
+        answer = self.answer(sequence)
+        self._quiet[sequence] = Rest(self._done, position, answer)
         self._offset += position - self._done
-        self._appoint(sequence, self._done - 1, position - 1, sequence.num_output)
+        self._appoint(sequence, self._done - 1, position - 1, len(answer) - sequence.num_output)
 
-    def _appoint(self, sequence: Stream, step: int, position: int, num_output: int) -> None:
-        """When will it want something? In ``step``, ``position`` is computed; then ``num_output`` tokens are said."""
+    def _appoint(self, sequence: Stream, step: int, position: int, to_say: int) -> None:
+        """When will it want something? In ``step``, ``position`` is computed; then ``to_say`` tokens are left."""
         manager, size = self.manager, self.manager.page_size
         steps = max(1, size - position % size - manager.caching)  # until it fills a page, or needs one
-        steps = min(steps, len(self.answer(sequence)) - num_output)  # until it says its last token
+        steps = min(steps, to_say)  # until it says its last token
         if (position + 1) % size and manager.pool.refcount(manager.table(sequence.id).pages[-1]) > 1:
             steps = 1  # it goes on in a page that others read: that is copied
         self._calendar.setdefault(step + steps, []).append(sequence)
 
     def _stir(self, sequence: Stream) -> None:
         """It wants something: a page, or to publish one. If it is to say its last token, it wakes up for good."""
-        since, position = self._quiet[sequence]
-        self._wake_up(sequence)
-        num_output = sequence.num_output + 1
-        if num_output < len(self.answer(sequence)):
-            position += self._done - since
-            self._quiet[sequence] = Rest(self._done, position)
-            self._offset += position - self._done
-            self._stirring.add(sequence)
-            self._appoint(sequence, self._done, position, num_output)
+        since, position, answer = self._quiet[sequence]
+        num_output = sequence.num_output + self._done - since
+        to_say = len(answer) - num_output - 1
+        if not to_say:
+            self._wake_up(sequence)
+            return
+        self._catch_up(sequence, self._quiet[sequence])
+        position += self._done - since
+        self._quiet[sequence] = Rest(self._done, position, answer)
+        self._stirring.add(sequence)
+        self._appoint(sequence, self._done, position, to_say)
 
     def _wake_up(self, sequence: Stream) -> None:
-        since, position = self._quiet.pop(sequence)
-        self._offset -= position - since
+        rest = self._quiet.pop(sequence)
+        self._offset -= rest.position - rest.since
+        self._catch_up(sequence, rest)
+
+    def _catch_up(self, sequence: Stream, rest: Rest) -> None:
+        """What it has said and computed since it became quiet."""
+        since, position, answer = rest
         steps = self._done - since
         if steps:
-            said = sequence.num_output
-            sequence.token_ids += self.answer(sequence)[said : said + steps]
+            said = len(sequence.token_ids) - sequence.request.num_prompt
+            sequence.token_ids += answer[said : said + steps]
             sequence.num_computed = position + steps
             self.manager.extend(sequence.id, position + steps)
