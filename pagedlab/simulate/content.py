@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from pagedlab.errors import InvalidQuantity
+
 #: All token ids are below it.
 MOST_TOKENS = 1 << 40
 
@@ -35,6 +37,8 @@ class Library(IntEnum):
 
 def text(number: int, length: int) -> list[int]:
     """The first ``length`` tokens, at least 1, of text ``number``. A longer one begins with a shorter one."""
+    if length < 1:
+        raise InvalidQuantity(f"a text of {length} tokens was asked for; it has at least 1")
     start = number * 40_503 & 0x7FFF  # odd, so that 2**15 neighbours start at different places
     tokens = [len(_COMMON) + number, *_COMMON[start : start + length - 1]]
     while len(tokens) < length:

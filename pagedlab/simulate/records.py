@@ -25,7 +25,7 @@ MOST_TOKENS = 10_000_000
 _MOST_SECONDS = 1e12
 _MOST_CHARS = 1 << 24  # of a record
 _CHUNK = 1 << 16
-_WHITE = re.compile(r"[ \t\r\n]*")
+_NOT_WHITE = re.compile(r"[^ \t\r\n]")
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,12 @@ class _Window:
     def peek(self) -> str:
         """The next character that is not white space; empty at the end."""
         while True:
-            self._move_to(_WHITE.match(self.text, self.at).end())  # type: ignore[union-attr]  # it matches nothing, too
-            if self.at < len(self.text) or not self._grow():
-                return self.text[self.at : self.at + 1]
+            found = _NOT_WHITE.search(self.text, self.at)
+            self._move_to(found.start() if found else len(self.text))
+            if found:
+                return found.group()
+            if not self._grow():
+                return ""
 
     def take(self, allowed: str) -> str:
         character = self.peek()

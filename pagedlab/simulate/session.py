@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from pagedlab.errors import InvalidQuantity
 from pagedlab.scheduling.load import Offer
 
 
@@ -17,10 +18,12 @@ class Turn(NamedTuple):
     delay: float = 0.0  #: seconds from the answer before it: somebody reads and types, or a tool runs
 
 
-def in_turn(turns: Iterable[Turn]) -> Turn:
+def in_turn(turns: Sequence[Turn]) -> Turn:
     """The first of ``turns``, at least one, which the second follows, and so on."""
+    if not turns:
+        raise InvalidQuantity("a session without a turn was asked for; it has at least 1")
     following: Sequence[Turn] = ()
-    for turn in reversed(list(turns)):
+    for turn in reversed(turns):
         following = (turn._replace(following=following),)
     return following[0]
 

@@ -78,8 +78,7 @@ class Chat(Workload):
 
     @cached_property
     def _systems(self) -> list[list[int]]:
-        lengths = draw_lengths(self.system_tokens, self.systems.count)
-        return [text(Library.SYSTEM_PROMPTS.number(index), length) for index, length in enumerate(lengths)]
+        return shared_texts(Library.SYSTEM_PROMPTS, self.systems.count, self.system_tokens)
 
     def session(self, source: Source, at: float, number: int) -> Offer:
         random = source.random
@@ -108,7 +107,7 @@ class Documents(Workload):
 
     @cached_property
     def _lengths(self) -> list[int]:
-        return draw_lengths(self.document_tokens, self.documents.count)
+        return shared_lengths(self.documents.count, self.document_tokens)
 
     def session(self, source: Source, at: float, number: int) -> Offer:
         random = source.random
@@ -133,8 +132,7 @@ class FewShot(Workload):
 
     @cached_property
     def _templates(self) -> list[list[int]]:
-        lengths = draw_lengths(self.template_tokens, self.templates.count)
-        return [text(Library.TEMPLATES.number(index), length) for index, length in enumerate(lengths)]
+        return shared_texts(Library.TEMPLATES, self.templates.count, self.template_tokens)
 
     def session(self, source: Source, at: float, number: int) -> Offer:
         random = source.random
@@ -165,8 +163,7 @@ class Agents(Workload):
 
     @cached_property
     def _toolboxes(self) -> list[list[int]]:
-        lengths = draw_lengths(self.toolbox_tokens, self.toolboxes.count)
-        return [text(Library.TOOLS.number(index), length) for index, length in enumerate(lengths)]
+        return shared_texts(Library.TOOLS, self.toolboxes.count, self.toolbox_tokens)
 
     def session(self, source: Source, at: float, number: int) -> Offer:
         toolbox = self._toolboxes[self.toolboxes.draw(source.random)]
@@ -188,7 +185,7 @@ class Agents(Workload):
 class Sampling(Workload):
     """Several answers to one prompt, to choose from: the prompt's pages are shared, and each answer has its own.
 
-    Published: n = 4 among others, and lengths as in :class:`Chat` (section 6.3 of Kwon et al. 2023, arXiv 2309.06180).
+    Published: n of 2, 4 and 6 (section 6.3 of Kwon et al. 2023, arXiv 2309.06180), and lengths as in :class:`Chat`.
     """
 
     n: int = 4
@@ -204,10 +201,14 @@ class Sampling(Workload):
         return Offer(at, prompt, self.answer.draw(random), n=self.n, session=f"sample-{number}", kind="sampling")
 
 
-def draw_lengths(distribution: Distribution, number: int) -> list[int]:
-    """Of shared texts: they are the workload's, and the same on every day, whatever its seed."""
+def shared_lengths(number: int, lengths: Distribution) -> list[int]:
+    """Of texts that many share: they are the workload's, and the same whatever the seed."""
     random = Random(0)
-    return [distribution.draw(random) for _ in range(number)]
+    return [lengths.draw(random) for _ in range(number)]
+
+
+def shared_texts(library: Library, number: int, lengths: Distribution) -> list[list[int]]:
+    return [text(library.number(index), length) for index, length in enumerate(shared_lengths(number, lengths))]
 
 
 class Named(NamedTuple):

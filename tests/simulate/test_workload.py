@@ -191,3 +191,12 @@ def test_libraries_have_texts_of_their_own_below_the_largest_token():
 def test_a_workload_that_cannot_be_is_refused_when_it_is_made(make):
     with pytest.raises(InvalidQuantity, match="must be"):
         make()
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [Chat(turns=Constant(0)), Chat(words=Constant(0)), Chat(answer=Constant(0)), FewShot(answer=Constant(0))],
+)
+def test_lengths_that_cannot_be_are_refused_when_they_are_drawn(workload):
+    with pytest.raises(InvalidQuantity, match=r"at least 1|has from 1"):
+        take(workload, 1)
