@@ -43,6 +43,9 @@ SHORT = LogNormal(40, 0.8, low=4, high=300)
 ANSWER = Uniform(8, 48)
 CALM, BUSY = 0.4, 0.9  #: shares of the capacity
 SPANS = ("ttft", "tpot", "e2e")
+AGENTS = Agents(
+    toolbox_tokens=Constant(96), task=SHORT, observation=SHORT, answer=ANSWER, branches=Uniform(1, 2), depth=Constant(3)
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ CASES = (
     Case("chat in bursts", Chat(arrivals=OnOff(1.0), words=SHORT, answer=ANSWER, think_seconds=2.0), 0.6, 14),
     Case("documents", Documents(document_tokens=Uniform(300, 700), answer=ANSWER), 0.6, 10),
     Case("few-shot", FewShot(template_tokens=Constant(256), answer=Uniform(4, 16)), BUSY),
-    Case("agents", Agents(words=SHORT, answer=ANSWER), 0.6, 4),
+    Case("agents", AGENTS, 0.6, 5),
     Case("uneven arrivals", Sampling(arrivals=Gamma(1.0, 2.0), n=1, words=SHORT, answer=ANSWER), BUSY),
 )
 

@@ -9,6 +9,7 @@ import typer
 
 from pagedlab.errors import PagedLabError
 from pagedlab.learn.cli import app as learn
+from pagedlab.simulate.cli import simulate
 
 # torch takes seconds to import: each command imports what it needs.
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(learn, name="learn")
+app.command()(simulate)
 
 
 @app.command()

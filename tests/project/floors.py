@@ -44,6 +44,7 @@ ALLOWED = {
 #: Floors that import in a blink and run anywhere.
 LIGHT = {"pagedlab.errors", "pagedlab.progress", "pagedlab.memory", "pagedlab.arithmetic", "pagedlab.scheduling"} | {
     "pagedlab.systems",
+    "pagedlab.simulate",
     "pagedlab.view",
 }
 HEAVY = {"torch", "numpy", "triton", "transformers"}

@@ -63,6 +63,7 @@ def modules_after(code: str) -> set[str]:
         "import pagedlab.scheduling.scheduler",
         "import pagedlab.arithmetic",
         "from pagedlab.systems import SGLang; SGLang().scheduler(1000)",
+        "from pagedlab.simulate.simulator import Simulator; import pagedlab.simulate.calibrate; Simulator().run([])",
         "import pagedlab.view.page_map, pagedlab.view.svg, pagedlab.view.html, pagedlab.view.terminal",
         "import pagedlab.__main__, pagedlab.doctor, pagedlab.demo",
         "from pagedlab import CacheManager, PagePool, SamplingParams, Trace",
