@@ -575,6 +575,108 @@ print(
 )
 
 # %% [markdown]
+# ## 10 · What this machine cannot reach
+#
+# An 8B model on an H100, thousands of chats, a dozen settings: no laptop measures that. The **simulator** runs the very same scheduler and page pool, and asks a roofline how long a step of that size would take there. First one request whose cost fits on paper.
+
+# %%
+from pagedlab.arithmetic import MACHINES, MODELS, prefill_cost, seconds
+from pagedlab.simulate.simulator import Simulator
+from pagedlab.simulate.workload import WORKLOADS
+
+h100 = Simulator("vllm", model="Llama-3-8B", gpu="H100")
+alone = h100.run([Offer(0.0, list(range(2000)), 2)])
+least = seconds(prefill_cost(MODELS["Llama-3-8B"], 2000), MACHINES["H100"])
+print(f"{h100.num_pages:,} pages of 16 tokens fit beside the weights")
+print(f"2,000 prompt tokens: {1000 * alone.requests.ttft[0]:.0f} ms simulated")
+print(f"at the H100's peak they would take {1000 * least:.0f} ms")
+
+# %% [markdown]
+# The difference is what the cost model assumes: kernels that reach 60 % of the peak, and 2 ms a step for everything else. They are arguments, as is the whole cost model: it can be fitted to steps that were measured. Now a load, in three lines.
+
+
+# %%
+def chats(rate, seconds=25):
+    return WORKLOADS["chat"].make(rate).offers(seed=10, sessions=round(rate * seconds))
+
+
+calm = h100.run(chats(rate=4))
+print(calm.table()[["num_prompt", "num_cached", "num_output"]].describe().loc[["mean", "max"]])
+print(f"found in the cache: {calm.hit_rate:.0%} of the prompts")
+
+# %% [markdown]
+# A session is one chat of a few turns; each turn carries everything said before it, so most of a prompt has been computed already. Then the knee, at a promise of half a second to the first token and 25 ms for each later one.
+
+# %%
+promised = Slo(ttft=0.5, tpot=0.025)
+reached = {rate: h100.run(chats(rate)) for rate in (4, 8, 16, 24, 32)}
+print("chats/s  TTFT p50     p99   TPOT p99   tokens/s   in time")
+for rate, run in reached.items():
+    first, pace = run.percentiles("ttft"), run.percentiles("tpot")
+    print(
+        f"{rate:7} {1000 * first[50]:6.0f} ms {1000 * first[99]:5.0f} ms {1000 * pace[99]:7.1f} ms"
+        f" {run.tokens_per_second:10,.0f} {run.attainment(promised):9.0%}"
+    )
+
+# %% jupyter={"source_hidden": true}
+figure, (left, right) = new_figure(8, 3.0, columns=2)
+rates = list(reached)
+for name, marker, colour in (("ttft", "o", "#0072B2"), ("tpot", "s", "#D55E00")):
+    ms = [1000 * run.percentiles(name)[99] for run in reached.values()]
+    left.semilogy(rates, ms, marker=marker, color=colour, label=f"{name.upper()} p99")
+left.set_title("milliseconds")
+left.legend()
+right.plot(
+    rates,
+    [run.requests_per_second for run in reached.values()],
+    "o-",
+    color="#0072B2",
+    label="all",
+)
+right.plot(
+    rates,
+    [run.goodput(promised) for run in reached.values()],
+    "s--",
+    color="#D55E00",
+    label="in time",
+)
+right.set_title("requests a second")
+right.legend()
+for axes in (left, right):
+    axes.set_xlabel("new chats a second")
+show(
+    figure,
+    alt="Two line charts over the rate of chats. TTFT p99 is flat and then jumps by more than ten times; TPOT p99 "
+    "rises a little and stays. Requests a second rise and level off, those in time fall back.",
+    caption="A simulated H100 under chats: the knee of section 5 again, on a machine that is not here.",
+)
+
+# %% [markdown]
+# TPOT meets its ceiling because the preset lets 128 sequences in at once, and TTFT has its knee for the same reason: the others wait at the door. So what if the door were wider?
+
+# %%
+for most in (64, 128, 256):
+    run = Simulator("vllm", model="Llama-3-8B", gpu="H100", max_sequences=most).run(chats(24))
+    print(
+        f"at most {most:3}: TTFT p99 {1000 * run.percentiles('ttft')[99]:6.0f} ms, "
+        f"TPOT p99 {1000 * run.percentiles('tpot')[99]:4.1f} ms, in time {run.attainment(promised):4.0%}"
+    )
+
+# %% [markdown]
+# And what does a million tokens cost? For each machine the largest of these rates that keeps 95 % in time, then the price of an hour over the tokens of an hour. The prices are examples: put in your own.
+
+# %%
+for gpu, dollars_an_hour in (("A100", 1.80), ("H100", 3.00), ("H200", 3.60)):
+    there = Simulator("vllm", model="Llama-3-8B", gpu=gpu, max_sequences=256)
+    tried = {rate: there.run(chats(rate)) for rate in (4, 8, 16, 24)}
+    best = max(rate for rate, run in tried.items() if run.attainment(promised) >= 0.95)
+    run = tried[best]
+    print(
+        f"{gpu}: {best:2.0f} chats a second in time, {run.tokens_per_second:6,.0f} tokens a second, "
+        f"{run.cost_per_million(dollars_an_hour):.2f} $ a million tokens"
+    )
+
+# %% [markdown]
 # ## Quiz
 #
 # Open the answer that you would give; then open the others, and read why not.
