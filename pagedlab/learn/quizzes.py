@@ -158,6 +158,28 @@ QUIZZES: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "sharing lowers the need, it does not end it.",
         },
     ),
+    "08.found": (
+        "A prompt of 40 tokens was served in pages of 16, and its pages are cached. The same prompt comes again. How "
+        "many of its tokens are found?",
+        {
+            "32": "Two full pages. The last 8 tokens lie in a page that was never full, so it has no key.",
+            "39, as one must be computed": "That rule holds, but it is not what limits here: without partial hits "
+            "whole pages are found or nothing.",
+            "40": "The third page is not full: its key would change with the next token, so it was never published. "
+            "And one token must be computed in any case.",
+        },
+    ),
+    "08.crowd": (
+        "A cache evicts the least recently used page. A crowd of prompts comes that nobody will repeat. What helps "
+        "those who return every minute?",
+        {
+            "an order that looks at hits, or a wish to keep what is known to return": "A page that was never hit then "
+            "goes before one that was, however new it is.",
+            "first in, first out": "It looks at age alone: what is asked for every minute was published long ago, and "
+            "goes first.",
+            "larger pages": "They hold the same tokens, and find less: a whole page must agree before it is a hit.",
+        },
+    ),
     "09.long_prompts": (
         "A server with 4-bit weights runs out of memory when users send long prompts. What helps most?",
         {

@@ -60,7 +60,7 @@ def test_its_widgets_are_alive_without_a_kernel(
 ) -> None:
     offline.goto((site / "08_prefix_sharing.html").as_uri())
     offline.wait_for_function("[...document.querySelectorAll('.widget')].every((it) => it.dataset.alive)")
-    page_map, explorer = offline.locator(".widget .plm"), offline.locator(".widget:not(:has(.plm))")
+    page_map, explorer = offline.locator(".widget .plm").first, offline.locator(".widget:not(:has(.plm))")
     page_map.get_by_role("slider", name="Step").fill("2")
     offline.wait_for_selector('.plm[data-frame="2"]')
     used = page_map.get_attribute("data-used")
@@ -68,7 +68,7 @@ def test_its_widgets_are_alive_without_a_kernel(
     said = explorer.locator("p[role=status]").inner_text()
     explorer.get_by_role("slider").first.press("ArrowRight")
     assert explorer.locator("p[role=status]").inner_text() != said
-    assert offline.locator("noscript").count() == 2, "and where no script runs, their pictures"
+    assert offline.locator("noscript").count() == 3, "and where no script runs, their pictures"
     page_map.scroll_into_view_if_needed()
     screenshot(offline, "site, page map")
     assert offline.errors == []  # type: ignore[attr-defined]

@@ -48,6 +48,7 @@ ANSWERS = {
         "grows_or_shrinks": Answers("'shrinks'", "'grows'"),
     },
     "06_prefill_vs_decode": {"attentions": Answers("600", "570"), "factor": Answers("1.9", "1.5")},
+    "08_prefix_sharing": {"my_keys": Answers("[6, 2, 5]", "[6, 4, 9]"), "found_next": Answers("124", "126")},
     "09_two_quantisations": {"users_in_int4": Answers("285", "71")},
     "11_five_systems": {
         "factor": Answers("1.78", "2.0"),

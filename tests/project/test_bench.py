@@ -6,13 +6,14 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import limits, sharing, soak
+from bench import limits, prefix_caching, sharing, soak
 from bench.control_plane_load import GROW, MATCH
 from bench.control_plane_report import Figure, Report, Setting
 from bench.race_workloads import MEANING, Workload
@@ -120,6 +121,50 @@ def test_in_the_results_that_are_kept_beams_share_more_than_samples_and_many_mor
         beams = [saved[lengths.name, "beam search", width] for width in sharing.WIDTHS]
         assert samples == sorted(samples) and beams == sorted(beams)
         assert all(few < many for few, many in zip(samples, beams, strict=True))
+
+
+def test_a_prefix_cache_is_measured_where_nothing_and_where_much_is_shared(tmp_path: Path) -> None:
+    done = run("bench.prefix_caching", "--quick", "--json", str(tmp_path / "report.json"))
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    results = {(one["workload"], one["prefix_cache"]): one for one in report["results"]}
+    assert results.keys() == {(it.name, cache) for it in prefix_caching.TINY for cache in prefix_caching.CACHES}
+    found = {key: one["hit_rate"] for key, one in results.items()}
+    assert found["chats of two turns", "hash"] == found["chats of two turns", "radix"] > 0
+    assert sum(rate > 0 for rate in found.values()) == 2
+
+
+def test_a_prefix_cache_that_changes_an_answer_fails_its_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    def served(model: None, workload: Any, cache: str, seed: int) -> prefix_caching.Served:
+        return prefix_caching.Served(1.0, 0.1, 0.0, 10, [[1, 2]] if (cache, seed) != ("radix", 1) else [[1, 3]])
+
+    monkeypatch.setattr(prefix_caching, "load_model", lambda *_, **__: None)
+    monkeypatch.setattr(prefix_caching, "serve", served)
+    workload = prefix_caching.Workload("w", requests=1, shared=0, own=8, rounds=1)
+    assert [one.same_answers for one in prefix_caching.measure((workload,))] == [1, 1, 1]
+    with pytest.raises(AssertionError, match="w, round 1: the radix cache changed an answer"):
+        prefix_caching.measure((replace(workload, rounds=2),))
+
+
+def test_a_prefix_cache_is_compared_within_each_round() -> None:
+    ours = [prefix_caching.Served(seconds, 0.3, 0.5, 100, [[1]]) for seconds in (1.0, 10.0, 2.0)]
+    none = [prefix_caching.Served(seconds, 0.1, 0.0, 100, [[1]]) for seconds in (2.0, 40.0, 6.0)]
+    one = prefix_caching.compared("w", "hash", ours, none)
+    assert (one.times_as_fast, one.between, one.hit_rate) == (3.0, (2.0, 4.0), 0.5)
+    assert one.control_microseconds_more == pytest.approx(2000)
+    assert one.control_percent_more == pytest.approx(100 * 0.2 / 6, abs=1e-4)
+
+
+def test_in_the_results_that_are_kept_a_prefix_cache_costs_little_and_brings_what_its_hits_allow() -> None:
+    report = json.loads((RESULTS / "prefix_caching.json").read_text(encoding="utf-8"))
+    assert report["about"]["quick"] is False and report["about"]["threads"] == 1
+    assert report["published"] == prefix_caching.PUBLISHED
+    assert len(report["results"]) == len(prefix_caching.WORKLOADS) * len(prefix_caching.CACHES)
+    for one in (one for one in report["results"] if one["prefix_cache"] != "none"):
+        if one["workload"] == "nothing shared":
+            assert one["hit_rate"] == 0 and one["control_percent_more"] < 1
+        else:
+            assert one["hit_rate"] > 0.5 and 1.5 < one["times_as_fast"] < 1 / (1 - one["hit_rate"])
 
 
 def soaked(report: dict[str, Any]) -> None:

@@ -21,6 +21,9 @@ CACHE = ROOT / "build" / "lite-cache"
 #: Names another Python that has JupyterLite, in place of the one that runs this.
 VARIABLE = "PAGEDLAB_LITE_PYTHON"
 
+#: What benches measured, for chapters that read it.
+RESULTS = ("sharing.json", "prefix_caching.json")
+
 #: Where the kernel finds the contents.
 DRIVE = "/drive"
 
@@ -96,7 +99,8 @@ def contents(folder: Path) -> None:
             shutil.rmtree(chapter)
     results = folder / "bench" / "results"
     results.mkdir(parents=True)
-    shutil.copy(ROOT / "bench" / "results" / "sharing.json", results)
+    for name in RESULTS:
+        shutil.copy(ROOT / "bench" / "results" / name, results)
 
 
 def _distribution(folder: Path, pyodide_version: str, python_version: str) -> list[str]:
