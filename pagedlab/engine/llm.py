@@ -37,9 +37,9 @@ class StreamPiece(NamedTuple):
 class LLM:
     """``model``: a name in the catalogue, a folder, a .gguf file, a hub id, or a model that is loaded already.
 
-    ``dtype`` and ``weights`` are how ``load_model`` is to load it. ``system``: a preset of ``pagedlab.systems`` (vllm,
-    tensorrt_llm, sglang, lmdeploy, tgi), or one with options of its own. ``knobs`` are those of
-    :class:`~pagedlab.engine.engine.Engine`; they override the preset's.
+    ``dtype`` and ``weights`` (None, "int8" or "int4") are how ``load_model`` is to load it. ``system``: a preset of
+    ``pagedlab.systems`` (vllm, tensorrt_llm, sglang, lmdeploy, tgi), or one with options of its own. ``knobs`` are
+    those of :class:`~pagedlab.engine.engine.Engine`; they override the preset's.
     """
 
     def __init__(

@@ -39,6 +39,9 @@ class TensorFormat:
     block_size: int
     block_bytes: int
     decode: Callable[[Array], Array]
+    #: of formats in groups: the same -> codes ``[blocks, block_size]`` uint8, scales and least values ``[blocks, 1]``
+    #: float16, where value = scale * code + least; None in place of 8-bit codes' least value, which is -128 scales
+    groups: Callable[[Array], tuple[Array, Array, Array | None]] | None = None
 
 
 def _decode_q8_0(blocks: Array) -> Array:
@@ -58,9 +61,27 @@ def _decode_q4_1(blocks: Array) -> Array:
     return values
 
 
+def _groups_q8_0(blocks: Array) -> tuple[Array, Array, None]:
+    return blocks[:, 2:] ^ 0x80, _float16(blocks[:, :2]), None
+
+
+def _groups_q4_0(blocks: Array) -> tuple[Array, Array, Array]:
+    scales = _float16(blocks[:, :2])
+    return _nibbles(blocks[:, 2:]), scales, np.float16(-8) * scales
+
+
+def _groups_q4_1(blocks: Array) -> tuple[Array, Array, Array]:
+    return _nibbles(blocks[:, 4:]), _float16(blocks[:, :2]), _float16(blocks[:, 2:4])
+
+
+def _float16(pairs: Array) -> Array:
+    """Two bytes a block, ``[blocks, 2]`` -> the float16 in them, ``[blocks, 1]``."""
+    return np.ascontiguousarray(pairs).view("<f2")
+
+
 def _halves(pairs: Array) -> Array:
-    """Two bytes a block, ``[blocks, 2]`` -> the float16 in them as float32 ``[blocks, 1]``."""
-    return np.ascontiguousarray(pairs).view("<f2").astype(np.float32)
+    """The same as float32."""
+    return _float16(pairs).astype(np.float32)
 
 
 def _nibbles(packed: Array) -> Array:
@@ -76,9 +97,9 @@ def _decode_bf16(raw: Array) -> Array:
 FORMATS = {
     0: TensorFormat("F32", 1, 4, lambda raw: raw.view("<f4")),
     1: TensorFormat("F16", 1, 2, lambda raw: raw.view("<f2").astype(np.float32)),
-    2: TensorFormat("Q4_0", 32, 18, _decode_q4_0),
-    3: TensorFormat("Q4_1", 32, 20, _decode_q4_1),
-    8: TensorFormat("Q8_0", 32, 34, _decode_q8_0),
+    2: TensorFormat("Q4_0", 32, 18, _decode_q4_0, _groups_q4_0),
+    3: TensorFormat("Q4_1", 32, 20, _decode_q4_1, _groups_q4_1),
+    8: TensorFormat("Q8_0", 32, 34, _decode_q8_0, _groups_q8_0),
     30: TensorFormat("BF16", 1, 2, _decode_bf16),
 }
 #: Common formats that cannot be read, so that the error can name them.
@@ -113,8 +134,7 @@ class GGUFFile:
 
     def tensor(self, name: str) -> Array:
         """A tensor's values as float32. F32 comes as a view of the mapped file, everything else decoded."""
-        info = self.tensors[name]
-        raw = np.frombuffer(self._bytes, np.uint8, info.nbytes, info.offset).reshape(-1, info.format.block_bytes)
+        info, raw = self.tensors[name], self._blocks(name)
         if info.format is FORMATS[0]:
             return info.format.decode(raw).reshape(info.shape)
         # Piece by piece: what stands between bytes and values stays in the CPU's cache.
@@ -123,6 +143,20 @@ class GGUFFile:
         for start in range(0, len(raw), blocks):
             values[start : start + blocks] = info.format.decode(raw[start : start + blocks])
         return values.reshape(info.shape)
+
+    def groups(self, name: str) -> tuple[Array, Array, Array | None] | None:
+        """Of a matrix ``[out, in]`` in groups: codes ``[out, in]`` uint8, scales and least values ``[out, in / 32]``
+        float16, as the format has them; None of any other."""
+        info = self.tensors[name]
+        if info.format.groups is None or len(info.shape) != 2:
+            return None
+        codes, scales, least = info.format.groups(self._blocks(name))
+        rows = info.shape[0]
+        return codes.reshape(info.shape), scales.reshape(rows, -1), None if least is None else least.reshape(rows, -1)
+
+    def _blocks(self, name: str) -> Array:
+        info = self.tensors[name]
+        return np.frombuffer(self._bytes, np.uint8, info.nbytes, info.offset).reshape(-1, info.format.block_bytes)
 
     def _read_header(self, cursor: _Cursor) -> None:
         magic, version, num_tensors, num_pairs = cursor.unpack("<4sIQQ")

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pagedlab_kernels.cpu import groups
 from pagedlab_kernels.cpu import linear as panels
 from pagedlab_kernels.cpu.decoder import Panels
 from pagedlab_kernels.cpu.huge_pages import Region
@@ -25,10 +26,11 @@ class Linear(nn.Module):
     (``linear.c``). ``matrix`` is ``[out, in]`` all the same, and so is what ``state_dict`` holds.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = False, group_bits: int = 4) -> None:
+        """``group_bits``: of a weight, once they are kept in groups."""
         super().__init__()
         self.name = ""  #: in the model, as checkpoints and adapters name it
-        self.out_features = out_features
+        self.out_features, self.group_bits = out_features, group_bits
         self.weight = nn.Parameter(torch.empty(out_features, in_features), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(out_features), requires_grad=False) if bias else None
         self.scales: Tensor | None = None  #: ``[out]`` float32, of int8 weights
@@ -56,6 +58,18 @@ class Linear(nn.Module):
         if self.scales is None and panels.fits_panels(matrix):
             codes, self.scales = panels.quantize_rows(matrix)
             self.weight = nn.Parameter(panels.pack(codes), requires_grad=False)
+
+    def to_groups(self) -> None:
+        """Keep the weight in groups of ``group_bits``, if it can be packed so; else leave it as it is."""
+        if groups.grouped(self.weight):
+            return
+        matrix = self.matrix
+        if panels.fits_panels(matrix) and groups.fits_groups(matrix):
+            self.keep_groups(groups.quantize(matrix, self.group_bits))
+
+    def keep_groups(self, matrix: groups.Groups) -> None:
+        """These in place of the weight; their number of outputs must be one of whole panels."""
+        self.weight, self.scales = nn.Parameter(groups.pack(matrix), requires_grad=False), None
 
     def move(self, copy: Callable[[Tensor], Tensor]) -> None:
         """The weight to where ``copy`` puts it."""

@@ -43,11 +43,13 @@ class LlamaModel(nn.Module):
         super().__init__()
         self.config = config
         # A Linear, for a tied head multiplies by it; looking up a token's embedding is taking a row of it.
-        self.embed_tokens = Linear(config.hidden_size, config.vocab_size)
+        self.embed_tokens = Linear(config.hidden_size, config.vocab_size, group_bits=8)
         layer = SandwichLayer if config.sandwich_norms else DecoderLayer
         self.layers = nn.ModuleList(layer(config, window) for window in config.layer_windows)
         self.norm = norm(config, config.hidden_size)
-        self.lm_head = None if config.tie_word_embeddings else Linear(config.hidden_size, config.vocab_size)
+        self.lm_head = None
+        if not config.tie_word_embeddings:
+            self.lm_head = Linear(config.hidden_size, config.vocab_size, group_bits=8)
         for name, module in self.named_modules():
             if isinstance(module, Linear):
                 module.name = name
@@ -62,6 +64,12 @@ class LlamaModel(nn.Module):
     def device(self) -> torch.device:
         return self.norm.weight.device
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that all weights take in memory, with their scales."""
+        scales = [linear.scales for linear in self.linears() if linear.scales is not None]
+        return sum(tensor.nbytes for tensor in (*self.parameters(), *scales))
+
     def prepare(self) -> None:
         """Lay the weights out for the device that they are on. Call it once they are there; again does no harm."""
         for linear in self.linears():
@@ -74,14 +82,24 @@ class LlamaModel(nn.Module):
 
     def to_int8(self) -> None:
         """Keep all matrices in 8 bits. Raises InvalidConfig where nothing can multiply with them."""
+        self._check_native("int8")
+        for linear in self.linears():
+            linear.to_int8()
+
+    def to_int4(self) -> None:
+        """Keep all matrices in groups, of 4 bits or (embedding, head and router) of 8; those that are in groups stay as
+        they are. Raises InvalidConfig where nothing can multiply with them."""
+        self._check_native("int4")
+        for linear in self.linears():
+            linear.to_groups()
+
+    def _check_native(self, weights: str) -> None:
         reason = "the model is not on a CPU" if self.device.type != "cpu" else why_not_native()
         if reason is not None or self.dtype != torch.float32:
             raise InvalidConfig(
-                f"weights='int8' was asked for, which takes a CPU with a C compiler and dtype=torch.float32 for what "
-                f"is computed; here: {reason or self.dtype}"
+                f"weights={weights!r} was asked for, which takes a CPU with a C compiler and dtype=torch.float32 for "
+                f"what is computed; here: {reason or self.dtype}"
             )
-        for linear in self.linears():
-            linear.to_int8()
 
     def linears(self) -> Iterator[Linear]:
         return (module for module in self.modules() if isinstance(module, Linear))

@@ -21,7 +21,7 @@ class MixtureOfExperts(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.experts_per_token, self.renormalise = config.experts_per_token, config.renormalise_experts
-        self.gate = Linear(config.hidden_size, config.num_experts)
+        self.gate = Linear(config.hidden_size, config.num_experts, group_bits=8)
         self.experts = nn.ModuleList(
             GatedMLP(config.hidden_size, config.intermediate_size, config.activation) for _ in range(config.num_experts)
         )

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from pagedlab.errors import CorruptFile, ModelError, UnsupportedModel
 from pagedlab.models.config import ModelConfig
-from pagedlab.models.gguf import GGUFFile
+from pagedlab.models.gguf import Array, GGUFFile
 from pagedlab.models.llama import LlamaModel
 from pagedlab.models.safetensors_folder import SafetensorsFolder, Shape, read_json_object
 from pagedlab.models.tokenizer import Tokenizer
 from pagedlab.progress import progress_bar
+from pagedlab_kernels.cpu.groups import PANEL, Groups
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,25 @@ class WeightSource(Protocol):
     @property
     def shapes(self) -> Mapping[str, Shape]: ...
     def tensor(self, name: str) -> Tensor: ...
+    def groups(self, name: str) -> Groups | None:
+        """Of a matrix that is stored in groups, those."""
 
 
 def load_gguf(
-    path: Path, *, name: str | None = None, dtype: torch.dtype = torch.float32, progress: bool = True
+    path: Path,
+    *,
+    name: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    keep_groups: bool = False,
+    progress: bool = True,
 ) -> LoadedModel:
+    """``keep_groups``: matrices that the file holds in as many bits as ``LlamaModel.to_int4`` gives them stay so."""
     name = name or path.stem
     file = GGUFFile(path)
     config = ModelConfig.from_gguf(file.metadata, tie_word_embeddings="output.weight" not in file.tensors)
     tokenizer = Tokenizer.from_gguf(file.metadata, config) if "tokenizer.ggml.model" in file.metadata else None
-    model = build_model(config, _GGUFWeights(file, config), dtype, name=name, progress=progress)
+    source = _GGUFWeights(file, config)
+    model = build_model(config, source, dtype, name=name, keep_groups=keep_groups, progress=progress)
     return LoadedModel(name, config, model, tokenizer)
 
 
@@ -63,19 +73,30 @@ def load_folder(
 
 
 def build_model(
-    config: ModelConfig, source: WeightSource, dtype: torch.dtype, *, name: str, progress: bool = False
+    config: ModelConfig,
+    source: WeightSource,
+    dtype: torch.dtype,
+    *,
+    name: str,
+    keep_groups: bool = False,
+    progress: bool = False,
 ) -> LlamaModel:
     """The model with the weights of ``source``; ModelError if one is missing, misshapen or has no place in it."""
     with torch.device("meta"):  # shapes without memory
         model = LlamaModel(config)
     expected = {key: tuple(parameter.shape) for key, parameter in model.named_parameters()}
     _check_shapes(expected, source.shapes, config)
+    linears = {f"{linear.name}.weight": linear for linear in model.linears()} if keep_groups else {}
     tensors = {}
     with progress_bar(f"Loading {name}", sum(map(math.prod, expected.values())), show=progress) as advance:
-        for key in expected:
-            tensors[key] = source.tensor(key).to(dtype)
-            advance(tensors[key].numel())
-    model.load_state_dict(tensors, assign=True)
+        for key, shape in expected.items():
+            groups = source.groups(key) if key in linears and shape[0] % PANEL == 0 else None
+            if groups is not None and groups.bits <= linears[key].group_bits:
+                linears[key].keep_groups(groups)
+            else:
+                tensors[key] = source.tensor(key).to(dtype)
+            advance(math.prod(shape))
+    model.load_state_dict(tensors, assign=True, strict=False)  # each is one of them, or in groups
     return model
 
 
@@ -99,6 +120,9 @@ class _FolderWeights:
 
     def tensor(self, name: str) -> Tensor:
         return self._folder.tensor(self._stored[name])
+
+    def groups(self, name: str) -> None:
+        return None
 
 
 #: Mixtral's names of what everybody else calls otherwise.
@@ -134,12 +158,25 @@ class _GGUFWeights:
         self.shapes = {ours: file.tensors[stored].shape for ours, stored in self._stored.items()}
 
     def tensor(self, name: str) -> Tensor:
-        weight = torch.from_numpy(self._file.tensor(self._stored[name]))
+        return self._rows(name, self._file.tensor(self._stored[name]))
+
+    def groups(self, name: str) -> Groups | None:
+        stored = self._file.groups(self._stored[name])
+        if stored is None:
+            return None
+        codes, scales, least = stored
+        return Groups(
+            self._rows(name, codes), self._rows(name, scales), None if least is None else self._rows(name, least)
+        )
+
+    def _rows(self, name: str, stored: Array) -> Tensor:
+        """``[out, …]``, in our order."""
+        rows = torch.from_numpy(stored)
         if name.endswith("q_proj.weight"):
-            return _halves_together(weight, self._config.num_heads)
+            return _halves_together(rows, self._config.num_heads)
         if name.endswith("k_proj.weight"):
-            return _halves_together(weight, self._config.num_kv_heads)
-        return weight
+            return _halves_together(rows, self._config.num_kv_heads)
+        return rows
 
 
 def _name_from_gguf(name: str) -> str:
@@ -151,7 +188,7 @@ def _name_from_gguf(name: str) -> str:
     return f"{layer}{_GGUF_NAMES[match[2]]}.weight"
 
 
-def _halves_together(weight: Tensor, num_heads: int) -> Tensor:
+def _halves_together(rows: Tensor, num_heads: int) -> Tensor:
     """Undo the row order of llama.cpp, whose RoPE pairs neighbours: 0, D/2, 1, D/2 + 1 … -> 0, 1, … D - 1."""
-    pairs = weight.unflatten(0, (num_heads, -1, 2))  # [H, D / 2, 2, in]
-    return pairs.transpose(1, 2).reshape(weight.shape)
+    pairs = rows.unflatten(0, (num_heads, -1, 2))  # [H, D / 2, 2, in]
+    return pairs.transpose(1, 2).reshape(rows.shape)

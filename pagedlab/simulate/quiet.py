@@ -65,7 +65,7 @@ class QuietScheduler(Scheduler):
     @property
     def num_idle_steps(self) -> int:
         """So many steps are to come in which nobody wants anything, unless somebody arrives."""
-        if len(self._quiet) < len(self.running) or not self._quiet:
+        if not 0 < len(self._quiet) <= self.limits.max_tokens_per_step or len(self._quiet) < len(self.running):
             return 0
         if self.waiting and len(self.running) < self.limits.max_sequences:
             return 0
@@ -125,15 +125,17 @@ class QuietScheduler(Scheduler):
 
     def _may_stay_quiet(self, budget: int) -> bool:
         """This step would do the same if all were looked at: there is enough of everything for those who want some."""
-        if self.waiting and self.admission.watches_progress and len(self.running) < self.limits.max_sequences:
+        if budget < 0 or (
+            self.waiting and self.admission.watches_progress and len(self.running) < self.limits.max_sequences
+        ):
             return False
         pages = 0
         for sequence in self._awake():
             lacks = min(budget, sequence.num_tokens - sequence.num_computed)
             pages += lacks // self.manager.page_size + 2  # it may begin within a page, and a shared one is copied
             if sequence.num_computed + lacks < sequence.num_tokens:  # the budget ends here: those behind get nothing
-                behind = self.running[self.running.index(sequence) + 1 :]
-                return self._quiet.keys().isdisjoint(behind) and pages <= self.manager.num_available
+                rest = self.running[self.running.index(sequence) :]
+                return self._quiet.keys().isdisjoint(rest) and pages <= self.manager.num_available
             budget -= lacks
         return pages <= self.manager.num_available
 

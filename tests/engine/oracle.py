@@ -19,7 +19,7 @@ from pagedlab_kernels.reference import gather_attention
 def logits_of_last(loaded: LoadedModel, tokens: list[int]) -> torch.Tensor:
     """``[vocab]``: logits after ``tokens``, computed in one pass over one page that holds them all."""
     n, config = len(tokens), loaded.config
-    shape, dtype = (2, 1, config.num_kv_heads, n, config.head_dim), next(loaded.model.parameters()).dtype
+    shape, dtype = (2, 1, config.num_kv_heads, n, config.head_dim), loaded.model.dtype
     kv = [torch.zeros(shape, dtype=dtype) for _ in range(config.num_layers)]
     positions = torch.arange(n)
     batch = PagedBatch(

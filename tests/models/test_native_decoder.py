@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -85,11 +86,13 @@ def parts_of(layers: list[LayerKV]) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("config", KINDS.values(), ids=KINDS.keys())
 @pytest.mark.parametrize("rows", [[1], [1, 1, 1, 1], [9, 1, 3], [40]])
-@pytest.mark.parametrize("int8", [False, True])
-def test_one_call_leaves_the_bits_that_layer_by_layer_leaves(config: ModelConfig, rows: list[int], int8: bool) -> None:
+@pytest.mark.parametrize("narrow", [None, LlamaModel.to_int8, LlamaModel.to_int4])
+def test_one_call_leaves_the_bits_that_layer_by_layer_leaves(
+    config: ModelConfig, rows: list[int], narrow: Callable[[LlamaModel], None] | None
+) -> None:
     model = random_model(config)
-    if int8:
-        model.to_int8()
+    if narrow is not None:
+        narrow(model)
     compare(model, rows, "float32")
 
 

@@ -75,6 +75,25 @@ def test_quantised_rows_land_where_they_belong(kind: gguf.GGMLQuantizationType, 
     assert_same_weights(loaded, expected)
 
 
+@pytest.mark.parametrize("kind", [gguf.GGMLQuantizationType.Q4_1, gguf.GGMLQuantizationType.Q4_0])
+def test_groups_of_four_bits_are_kept_and_mean_what_they_mean_in_float32(
+    kind: gguf.GGMLQuantizationType, tmp_path: Path
+) -> None:
+    path = write_gguf(tmp_path / "model.gguf", random_llama(**HIDDEN_MULTIPLE_OF_32, vocab_size=96), weight_type=kind)
+    kept, whole = (load_gguf(path, keep_groups=keep, progress=False).model for keep in (True, False))
+    assert all(linear.packed for linear in kept.linears())
+    expected = whole.state_dict()
+    assert all(torch.equal(weight, expected[name]) for name, weight in kept.state_dict().items())
+    assert kept.state_dict().keys() == expected.keys()
+
+
+def test_eight_bits_of_a_file_are_kept_only_where_four_are_not_wanted(tmp_path: Path) -> None:
+    theirs = random_llama(**HIDDEN_MULTIPLE_OF_32, vocab_size=96)
+    path = write_gguf(tmp_path / "model.gguf", theirs, weight_type=gguf.GGMLQuantizationType.Q8_0)
+    model = load_gguf(path, keep_groups=True, progress=False).model
+    assert [linear.name for linear in model.linears() if linear.packed] == ["embed_tokens", "lm_head"]
+
+
 def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "model.gguf", random_llama(), leave_out="model.layers.1.mlp.up_proj.weight")
     with pytest.raises(ModelError, match=r"layers\.1\.mlp\.up_proj\.weight are missing"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pagedlab.errors import InvalidConfig, InvalidQuantity
@@ -104,6 +104,13 @@ KNOBS = st.fixed_dictionaries(
     rate=st.sampled_from([5.0, 50.0, 1000.0]),
     slots=st.sampled_from([256, 600, 4000]),
     most_answers=st.sampled_from([1, 1, 3]),
+)
+@example(  # answers begin together, and are more than the budget
+    knobs={"system": "vllm", "page_size": 1, "max_tokens_per_step": 5, "max_sequences": 8, "num_host_pages": 0},
+    seed=0,
+    rate=5.0,
+    slots=256,
+    most_answers=3,
 )
 def test_steps_that_are_not_looked_at_change_nothing(knobs, seed, rate, slots, most_answers):
     knobs["num_host_pages"] = 8 if "preemption" in knobs else knobs["num_host_pages"]

@@ -6,7 +6,7 @@
 typedef struct {
     const uint8_t *panels;      /* [outputs / PANEL, in, PANEL] */
     const float *scales, *bias; /* [outputs], or NULL */
-    int64_t format, in, outputs; /* FLOAT32, BFLOAT16, FLOAT16, or INT8, which is signed here */
+    int64_t format, in, outputs; /* FLOAT32, BFLOAT16, FLOAT16, GROUPS4, GROUPS8, or INT8, which is signed here */
 } Matrix;
 
 /* out = x · Wᵀ * scales + bias, plus what is in out if `add`. Returns DONE, or NO_MEMORY. */

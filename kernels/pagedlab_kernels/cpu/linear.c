@@ -16,11 +16,13 @@
  *
  * A sum runs over k in the same order whoever is beside it: what a row gets does not depend, bit for bit, on the others.
  *
- * Formats: float32, bfloat16 and float16, with arithmetic in float32; int8 with a scale for each output, which has
- * panels of its own and arithmetic of its own (linear_int8.h).
+ * Formats: float32, bfloat16 and float16, with arithmetic in float32; groups of 4 or 8 bits, with the same arithmetic and
+ * panels of their own (linear_groups.h); int8 with a scale for each output, which has panels of its own and arithmetic of
+ * its own (linear_int8.h).
  */
 #include <stdlib.h>
 
+#include "linear_groups.h"
 #include "linear_int8.h"
 
 #ifdef __AVX512VL__ /* twice as many registers: always */
@@ -32,21 +34,30 @@
 #define WORTH_SHARING (1 << 16) /* multiplications; fewer are done before a second thread has noticed them */
 
 INLINE int64_t bytes(const Format format) { return format == FLOAT32 ? 4 : 2; }
+INLINE int bits_in_groups(const Format format) { return format == GROUPS4 ? 4 : format == GROUPS8 ? 8 : 0; }
+
+INLINE int64_t panel_bytes(const Format format, int64_t in) {
+    if (bits_in_groups(format)) return in / GROUP * group_bytes(bits_in_groups(format));
+    return in * PANEL * (format == INT8 ? 1 : bytes(format));
+}
 
 INLINE vec weights_at(const Format format, const uint8_t *p) {
     return format == FLOAT32 ? load((const float *)p) : widen_lanes(format, p, 0, 1, 0);
 }
 
-/* `count` rows from `row` on, for the outputs of `panels` panels from `panel` on. */
-INLINE void multiply(const Format format, const int count, const int panels, const Product *a, int64_t row,
-                     int64_t panel) {
+/* `count` rows from `row` on, for the outputs of `panels` panels from `panel` on, which hold these weights. */
+INLINE void multiply(const Format format, const int count, const int panels, const Product *a, const uint8_t *weights,
+                     int64_t row, int64_t panel) {
     if (format == INT8) {
-        multiply_int8(count, panels, a, row, panel);
+        multiply_int8(count, panels, a, weights, row, panel);
+        return;
+    }
+    if (bits_in_groups(format)) {
+        multiply_groups(bits_in_groups(format), count, panels, a, weights, row, panel);
         return;
     }
     const Matrix *m = a->matrix;
     const int64_t step = PANEL * bytes(format), size = m->in * step;
-    const uint8_t *weights = m->panels + panel * size;
     const float *x = a->x + row * a->x_stride;
     vec sums[ROWS][2 * WIDE];
     for (int r = 0; r < count; r++)
@@ -64,46 +75,70 @@ INLINE void multiply(const Format format, const int count, const int panels, con
 }
 
 /* The same for a count that the compiler is to see, so that all sums stay in registers. */
-INLINE void multiply_rows(const Format format, int count, const int panels, const Product *a, int64_t row,
-                          int64_t panel) {
+INLINE void multiply_rows(const Format format, int count, const int panels, const Product *a, const uint8_t *weights,
+                          int64_t row, int64_t panel) {
     switch (count) {
-        case 6: multiply(format, 6, panels, a, row, panel); break;
-        case 5: multiply(format, 5, panels, a, row, panel); break;
-        case 4: multiply(format, 4, panels, a, row, panel); break;
-        case 3: multiply(format, 3, panels, a, row, panel); break;
-        case 2: multiply(format, 2, panels, a, row, panel); break;
-        default: multiply(format, 1, panels, a, row, panel);
+        case 6: multiply(format, 6, panels, a, weights, row, panel); break;
+        case 5: multiply(format, 5, panels, a, weights, row, panel); break;
+        case 4: multiply(format, 4, panels, a, weights, row, panel); break;
+        case 3: multiply(format, 3, panels, a, weights, row, panel); break;
+        case 2: multiply(format, 2, panels, a, weights, row, panel); break;
+        default: multiply(format, 1, panels, a, weights, row, panel);
     }
 }
 
+/* The same for any count. Groups of rows are as equal as can be: 8 rows are 4 and 4, for 6 and 2 would load as much for
+ * 2 as for 6. */
+INLINE void multiply_span(const Format format, int64_t count, const int panels, const Product *a,
+                          const uint8_t *weights, int64_t row, int64_t panel) {
+    const int64_t groups = (count + ROWS - 1) / ROWS;
+    for (int64_t g = 0; g < groups; g++) {
+        const int64_t begin = count * g / groups, size = count * (g + 1) / groups - begin;
+        multiply_rows(format, (int)size, panels, a, weights, row + begin, panel);
+    }
+}
+
+INLINE void do_panels(const Format format, const int panels, const Product *a, int64_t row, int64_t count,
+                      int64_t panel, int thread) {
+    const int64_t in = a->matrix->in, size = panel_bytes(format, in);
+    const uint8_t *weights = a->matrix->panels + panel * size;
+    if (!bits_in_groups(format) || !a->floats) {
+        multiply_span(format, count, panels, a, weights, row, panel);
+        return;
+    }
+    float *floats = a->floats + thread * 2 * in * PANEL;
+    for (int p = 0; p < panels; p++)
+        unpack_panel(bits_in_groups(format), weights + p * size, in, floats + p * in * PANEL);
+    multiply_span(FLOAT32, count, panels, a, (const uint8_t *)floats, row, panel);
+}
+
 /* An item: two panels, or the last one, and up to SPAN rows. */
-INLINE void do_pair(const Format format, const Product *a, int64_t item) {
+INLINE void do_pair(const Format format, const Product *a, int64_t item, int thread) {
     const int64_t num_panels = a->matrix->outputs / PANEL, spans = (a->rows + SPAN - 1) / SPAN;
     const int64_t panel = item / spans * 2, first = item % spans * SPAN;
     const int64_t count = a->rows - first < SPAN ? a->rows - first : SPAN;
-    const int pair = panel + 1 < num_panels, both = pair && count <= FEW;
-    /* Groups of rows as equal as can be: 8 rows are 4 and 4, for 6 and 2 would load as much for 2 as for 6. */
-    const int64_t groups = (count + ROWS - 1) / ROWS;
-    for (int64_t p = panel; p <= panel + (pair && !both); p++)
-        for (int64_t g = 0; g < groups; g++) {
-            const int64_t begin = count * g / groups, size = count * (g + 1) / groups - begin;
-            if (both)
-                multiply_rows(format, (int)size, 2, a, first + begin, p);
-            else
-                multiply_rows(format, (int)size, 1, a, first + begin, p);
-        }
+    const int pair = panel + 1 < num_panels;
+    if (pair && count <= FEW) {
+        do_panels(format, 2, a, first, count, panel, thread);
+        return;
+    }
+    do_panels(format, 1, a, first, count, panel, thread);
+    if (pair) do_panels(format, 1, a, first, count, panel + 1, thread);
 }
 
-static void do_float32(const void *a, int64_t item, int thread) { (void)thread, do_pair(FLOAT32, a, item); }
-static void do_bfloat16(const void *a, int64_t item, int thread) { (void)thread, do_pair(BFLOAT16, a, item); }
-static void do_float16(const void *a, int64_t item, int thread) { (void)thread, do_pair(FLOAT16, a, item); }
-static void do_int8(const void *a, int64_t item, int thread) { (void)thread, do_pair(INT8, a, item); }
+static void do_float32(const void *a, int64_t item, int thread) { do_pair(FLOAT32, a, item, thread); }
+static void do_bfloat16(const void *a, int64_t item, int thread) { do_pair(BFLOAT16, a, item, thread); }
+static void do_float16(const void *a, int64_t item, int thread) { do_pair(FLOAT16, a, item, thread); }
+static void do_int8(const void *a, int64_t item, int thread) { do_pair(INT8, a, item, thread); }
+static void do_groups4(const void *a, int64_t item, int thread) { do_pair(GROUPS4, a, item, thread); }
+static void do_groups8(const void *a, int64_t item, int thread) { do_pair(GROUPS8, a, item, thread); }
 
 int panel_product(const Matrix *m, const float *x, int64_t x_stride, float *out, int64_t rows, int add,
                   int num_threads) {
+    static const DoItem do_item[] = {[FLOAT32] = do_float32, [BFLOAT16] = do_bfloat16, [FLOAT16] = do_float16,
+                                     [INT8] = do_int8,       [GROUPS4] = do_groups4,   [GROUPS8] = do_groups8};
     const int64_t num_pairs = (m->outputs / PANEL + 1) / 2, spans = (rows + SPAN - 1) / SPAN;
-    const DoItem do_item[] = {do_float32, do_bfloat16, do_float16, do_int8}; /* in the order of Format */
-    Product a = {m, x, out, rows, x_stride, add, NULL, NULL};
+    Product a = {m, x, out, rows, x_stride, add, NULL, NULL, NULL};
     if (rows * m->in * m->outputs < WORTH_SHARING) num_threads = 1;
     if (m->format == INT8) {
         const int64_t steps = rows * num_blocks(m);
@@ -112,7 +147,12 @@ int panel_product(const Matrix *m, const float *x, int64_t x_stride, float *out,
         a.codes = (int16_t *)(a.steps + steps);
         share_out(rows, rows * m->in < WORTH_SHARING ? 1 : num_threads, do_round, &a);
     }
+    if (bits_in_groups(m->format) && rows > ROWS) {
+        a.floats = malloc(sizeof(float) * (size_t)(num_threads * 2 * m->in * PANEL));
+        if (!a.floats) return NO_MEMORY;
+    }
     share_out(num_pairs * spans, num_threads, do_item[m->format], &a);
     free(a.steps);
+    free(a.floats);
     return DONE;
 }

@@ -1,4 +1,4 @@
-"""Matrices in panels, and products with them (``linear.c`` says why)."""
+"""Matrices in panels, and products with them (``linear.c`` says why). Groups in panels: ``groups.py``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import ctypes
 import torch
 from torch import Tensor
 
+from pagedlab_kernels.cpu import groups
+from pagedlab_kernels.cpu.groups import PANEL
 from pagedlab_kernels.cpu.native import Matrix, native_library
 from pagedlab_kernels.kv_format import KV_DTYPES
 
-#: Outputs of a panel; the C constant of the same name.
-PANEL = 16
 _FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.int8: KV_DTYPES.index("int8")}
 
 
@@ -37,17 +37,21 @@ def pack(weight: Tensor) -> Tensor:
 
 
 def unpack(panels: Tensor) -> Tensor:
-    """What ``pack`` was given."""
+    """What ``pack`` was given; of groups, the matrix that they stand for."""
+    if groups.grouped(panels):
+        return groups.unpack(panels).matrix
     return panels.transpose(1, 2).flatten(0, 1).flatten(1)
 
 
 def rows_of(panels: Tensor, ids: Tensor) -> Tensor:
     """Rows ``ids: [n]`` of the packed matrix -> ``[n, in]``."""
+    if groups.grouped(panels):
+        return groups.rows_of(panels, ids).matrix
     return panels[ids // PANEL, :, ids % PANEL].flatten(1)
 
 
 def in_features(panels: Tensor) -> int:
-    return panels[0].numel() // PANEL
+    return panels.shape[1] * groups.GROUP if groups.grouped(panels) else panels[0].numel() // PANEL
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +88,7 @@ def panel_linear(x: Tensor, panels: Tensor, scales: Tensor | None = None, bias: 
         torch.get_num_threads(),
     )
     if fault:
-        raise MemoryError(f"no memory to round {x.shape[0]} rows of {x.shape[1]} numbers to 16 bits")
+        raise MemoryError(f"no memory to multiply {x.shape[0]} rows of {x.shape[1]} numbers")
     return out.to(x.dtype)
 
 
@@ -94,7 +98,7 @@ def as_matrix(panels: Tensor, scales: Tensor | None, bias: Tensor | None) -> Mat
         panels.data_ptr(),
         None if scales is None else scales.data_ptr(),
         None if bias is None else bias.data_ptr(),
-        _FORMATS[panels.dtype],
+        groups.FORMATS[groups.bits_of(panels)] if groups.grouped(panels) else _FORMATS[panels.dtype],
         in_features(panels),
         len(panels) * PANEL,
     )

@@ -19,7 +19,6 @@
 #include "panels.h"
 
 #define BLOCK 64   /* numbers of x that share a step */
-#define AHEAD 4096 /* bytes of a panel that are asked for before they are needed */
 #define LEAST 1e-30f /* a block of smaller numbers is taken for 0: their inverse could not be told from infinity */
 
 INLINE int64_t num_blocks(const Matrix *m) { return (m->in + BLOCK - 1) / BLOCK; }
@@ -51,11 +50,11 @@ INLINE ivec add_products(ivec sums, pairs w, int32_t x) {
 #endif
 }
 
-/* `count` rows from `row` on, for the outputs of `panels` panels from `panel` on. */
-INLINE void multiply_int8(const int count, const int panels, const Product *a, int64_t row, int64_t panel) {
+/* What `multiply` does (linear.c). */
+INLINE void multiply_int8(const int count, const int panels, const Product *a, const uint8_t *weights, int64_t row,
+                          int64_t panel) {
     const Matrix *m = a->matrix;
     const int64_t blocks = num_blocks(m), all_pairs = m->in / 2, size = m->in * PANEL;
-    const uint8_t *weights = m->panels + panel * size;
     vec totals[ROWS][2 * WIDE];
     for (int r = 0; r < count; r++)
         for (int i = 0; i < panels * WIDE; i++) totals[r][i] = splat(0);

@@ -1,8 +1,10 @@
-/* What products with panels have in common, whatever the format (linear.c, linear_int8.h). */
+/* What products with panels have in common, whatever the format (linear.c, linear_int8.h, linear_groups.h). */
+#pragma once
 #include "kernels.h"
 
 #define PANEL 16 /* outputs: two vectors of 8 lanes */
 #define WIDE (PANEL / LANES)
+#define AHEAD 4096 /* bytes of a panel that are asked for before they are needed */
 #define ROWS 6   /* rows of x that share registers: 6 * 2 sums, 2 vectors of weights, 1 number of x */
 
 typedef struct {
@@ -13,6 +15,7 @@ typedef struct {
     int add;        /* to what is in out */
     int16_t *codes; /* of x, where weights have 8 bits: [rows, in], */
     float *steps;   /* [rows, blocks] */
+    float *floats;  /* room for a thread's two panels each, where they are to be unpacked first; else NULL */
 } Product;
 
 /* LANES outputs of a row, from `output` on. */

@@ -7,7 +7,10 @@
 #define X86
 #endif
 
-typedef enum { FLOAT32, BFLOAT16, FLOAT16, INT8, INT4, FP8 } Format; /* in the order of KV_DTYPES */
+typedef enum {
+    FLOAT32, BFLOAT16, FLOAT16, INT8, INT4, FP8, /* in the order of KV_DTYPES */
+    GROUPS4, GROUPS8                             /* of matrices only (linear_groups.h) */
+} Format;
 
 /* All keys and values of one layer, [2, N, Hkv, P] vectors of D numbers. */
 typedef struct {
@@ -96,7 +99,6 @@ INLINE void widen(const Store *store, int64_t index, int dim, float *out) {
     const uint8_t *p = store->numbers + index * store->stride;
     const float scale = store->scales ? store->scales[index] : 1, zero = store->zeros ? store->zeros[index] : 0;
     switch ((Format)store->format) {
-        case FLOAT32: break; /* read where it lies */
         case BFLOAT16: widen_run(BFLOAT16, p, dim, 0, 1, 0, out); break;
         case FLOAT16: widen_run(FLOAT16, p, dim, 0, 1, 0, out); break;
         case INT8: widen_run(INT8, p, dim, 0, scale, zero, out); break;
@@ -105,5 +107,6 @@ INLINE void widen(const Store *store, int64_t index, int dim, float *out) {
             widen_run(INT4, p, dim / 2, 4, scale, zero, out + dim / 2);
             break;
         case FP8: widen_run(FP8, p, dim, 0, scale, 0, out); break;
+        default: break; /* FLOAT32 is read where it lies */
     }
 }
