@@ -28,6 +28,7 @@ from pagedlab.models.catalog import LoadedModel
 from pagedlab.models.lora import LoraAdapter, load_adapter
 from pagedlab.scheduling.admission import AdmissionPolicy
 from pagedlab.scheduling.assemble import assemble
+from pagedlab.scheduling.delay import Delay
 from pagedlab.scheduling.drafts import Drafter
 from pagedlab.scheduling.limits import refuse_impossible_pool
 from pagedlab.scheduling.order import Order
@@ -57,11 +58,12 @@ class Engine:
     ``preemption="swap"`` the pages of sequences that had to give way.
 
     These take a name or an object of your own: ``prefix_cache`` (none, hash, radix), ``eviction`` (lru, lfu, fifo,
-    priority), ``order`` (fcfs, priority, shortest, longest_prefix), ``admission`` (max_utilisation, whole_prompt,
-    reserve_everything, guaranteed_no_evict, optimistic_ratio), ``victim`` (last_in_line, last_arrived, lowest_priority,
-    least_output), ``drafter`` (prompt_lookup), ``attention`` (reference, cpu, triton) and ``pool``. In place of the
-    classes CacheManager and Scheduler, ``manager`` and ``scheduler`` may name others that are made and behave as they
-    do. ``adapters``: LoRA adapters by name, each a folder as PEFT writes it, which requests may ask for.
+    priority), ``order`` (fcfs, priority, shortest, longest_prefix, depth_first), ``admission`` (max_utilisation,
+    whole_prompt, reserve_everything, guaranteed_no_evict, optimistic_ratio), ``victim`` (last_in_line, last_arrived,
+    lowest_priority, least_output), ``delay`` (none, shared_page), ``drafter`` (prompt_lookup), ``attention``
+    (reference, cpu, triton) and ``pool``. In place of the classes CacheManager and Scheduler, ``manager`` and
+    ``scheduler`` may name others that are made and behave as they do. ``mixed=False``: who decodes stands still while
+    somebody comes in. ``adapters``: LoRA adapters by name, each a folder as PEFT writes it, which requests may ask for.
     """
 
     def __init__(
@@ -83,6 +85,8 @@ class Engine:
         order: str | Order = "fcfs",
         admission: str | AdmissionPolicy = "max_utilisation",
         victim: str | VictimChoice = "last_in_line",
+        delay: str | Delay | None = None,
+        mixed: bool = True,
         drafter: str | Drafter | None = None,
         attention: str | AttentionFn | None = None,
         adapters: Mapping[str, str | Path | LoraAdapter] | None = None,
@@ -126,6 +130,8 @@ class Engine:
             order=order,
             admission=admission,
             victim=victim,
+            delay=delay,
+            mixed=mixed,
             drafter=drafter,
             pool=pool,
             trace=self.trace,

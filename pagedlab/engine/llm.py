@@ -39,7 +39,7 @@ class LLM:
 
     ``dtype`` and ``weights`` (None, "int8" or "int4") are how ``load_model`` is to load it. ``system``: a preset of
     ``pagedlab.systems`` (vllm, tensorrt_llm, sglang, lmdeploy, tgi), or one with options of its own. ``knobs`` are
-    those of :class:`~pagedlab.engine.engine.Engine`; they override the preset's.
+    those of :class:`~pagedlab.engine.engine.Engine`; they override the preset's, as ``weights`` does.
     """
 
     def __init__(
@@ -53,6 +53,13 @@ class LLM:
         progress: bool = True,
         **knobs: Any,
     ) -> None:
+        if system is not None:
+            from pagedlab.systems import preset
+
+            chosen = preset(system)
+            knobs = chosen.knobs() | knobs
+            if weights is None and not isinstance(model, LoadedModel):
+                weights = chosen.weights()
         if isinstance(model, LoadedModel):
             loaded = model
             if weights is not None:
@@ -61,10 +68,6 @@ class LLM:
             loaded = load_model(model, dtype=dtype, weights=weights, progress=progress)
         loaded.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.name = loaded.name
-        if system is not None:
-            from pagedlab.systems import preset
-
-            knobs = preset(system).knobs() | knobs
         self.engine = Engine(loaded, **knobs)
         self._boxes: dict[str, RequestOutput | None] = {}
 

@@ -19,7 +19,11 @@ from pagedlab.memory.prefix_cache import Salt
 
 
 class _Later(CacheManager):
-    """Remembers what is offered, and publishes it when the sequence leaves, at the latest."""
+    """Remembers what is offered, and publishes it when the sequence leaves, at the latest.
+
+    Two may compute the same meanwhile. Where the prefix cache keeps one page of a content (a radix tree), a sequence
+    then gives its own back, and its table names the cache's; in a hash cache both pages stay, as in vLLM.
+    """
 
     def __init__(self, *arguments: Any, **knobs: Any) -> None:
         super().__init__(*arguments, **knobs)
@@ -41,13 +45,18 @@ class _Later(CacheManager):
             # Of a sequence that has ended the last tokens may be cut off by now: where a stop string begins.
             super().publish(sequence, tokens, min(num_tokens, len(tokens)))
 
+    def _declined(self, sequence: int, holding: Holding, logical: int) -> None:
+        known, own = self.prefix_cache.page_before(holding.cursor), holding.table.pages[logical]
+        if known is None or known >= self.pool.num_pages:  # in host memory, where nobody can read it
+            return
+        self.store.claim(known)
+        self.record(EventKind.SHARE, known, sequence, logical)
+        holding.table.replace(logical, known)
+        self.store.drop(own, sequence, logical)
+
 
 class PublishWhenComputed(_Later):
-    """Content can be found from the step on that follows the one that computes it.
-
-    Two may compute the same meanwhile. Where the prefix cache keeps one page of a content (a radix tree), a sequence
-    then gives its own back, and its table names the cache's (SGLang; in a hash cache both pages stay, as in vLLM).
-    """
+    """Content can be found from the step on that follows the one that computes it."""
 
     def begin_step(self, step: int) -> None:
         for sequence in list(self._offers):
@@ -58,15 +67,6 @@ class PublishWhenComputed(_Later):
         if self.window is not None:  # what it gives back can be found by then
             self._publish_offer(sequence)
         super().slide(sequence)
-
-    def _declined(self, sequence: int, holding: Holding, logical: int) -> None:
-        known, own = self.prefix_cache.page_before(holding.cursor), holding.table.pages[logical]
-        if known is None or known >= self.pool.num_pages:  # in host memory, where nobody can read it
-            return
-        self.store.claim(known)
-        self.record(EventKind.SHARE, known, sequence, logical)
-        holding.table.replace(logical, known)
-        self.store.drop(own, sequence, logical)
 
 
 class PublishPromptAtEnd(_Later):

@@ -16,6 +16,7 @@ from pagedlab.memory.pool import PagePool
 from pagedlab.memory.prefix_cache import PrefixCache
 from pagedlab.memory.prefix_radix import RadixPrefixCache
 from pagedlab.scheduling.admission import ADMISSIONS, AdmissionPolicy
+from pagedlab.scheduling.delay import DELAYS, Delay
 from pagedlab.scheduling.drafts import Drafter, PromptLookup
 from pagedlab.scheduling.knobs import PREFIX_CACHES, chosen
 from pagedlab.scheduling.limits import Limits, refuse_impossible_pool
@@ -40,6 +41,8 @@ def assemble(
     order: str | Order = "fcfs",
     admission: str | AdmissionPolicy = "max_utilisation",
     victim: str | VictimChoice = "last_in_line",
+    delay: str | Delay | None = None,
+    mixed: bool = True,
     drafter: str | Drafter | None = None,
     pool: PagePool | None = None,
     trace: Trace | None = None,
@@ -77,7 +80,9 @@ def assemble(
         order=chosen("order", order, {name: make() for name, make in ORDERS.items()}),
         admission=chosen("admission", admission, {name: make() for name, make in ADMISSIONS.items()}),
         victim=chosen("victim", victim, VICTIMS),
+        delay=chosen("delay", delay, DELAYS),
         swap=swap,
+        mixed=mixed,
         drafter=None if drafter is None else chosen("drafter", drafter, {"prompt_lookup": PromptLookup()}),
         eos_token_ids=eos_token_ids,
     )

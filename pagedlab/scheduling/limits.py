@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pagedlab.errors import InvalidConfig, InvalidRequest
+from pagedlab.memory.manager import CacheManager
 from pagedlab.scheduling.request import Request
 
 
@@ -23,6 +25,14 @@ class Limits:
                 raise InvalidConfig(f"{name}={getattr(self, name)} was asked for; it must be at least 1")
         if self.max_overtakes < 0:
             raise InvalidConfig(f"max_overtakes={self.max_overtakes} was asked for; it must be at least 0")
+
+
+def slots_for_one(manager: CacheManager, limits: Limits, pinned: int = 0) -> int:
+    """Slots that a sequence can have when it is alone, beside ``pinned`` pages more than are pinned now."""
+    pages = manager.pool.num_pages - manager.num_pinned - pinned
+    if manager.window is not None and pages > manager.pages_for(manager.window + limits.max_tokens_per_step):
+        return limits.max_context  # what lies behind the window comes back as it goes on
+    return pages * manager.page_size
 
 
 def refuse_impossible_pool(page_size: int, num_pages: int, num_host_pages: int) -> None:
@@ -52,3 +62,13 @@ def refuse_impossible(request: Request, limits: Limits, max_sequence_tokens: int
             f"request {request.id} asks for {wide}={getattr(params, wide)} sequences; {limits.max_sequences} "
             f"may run at once. Lower {wide} or raise max_sequences."
         )
+
+
+def refuse_impossible_pin(pages: int, slots_left: int, accepted: Iterable[Request]) -> None:
+    """Raise InvalidRequest for ``pages`` beside which somebody who was accepted could not finish."""
+    for request in accepted:
+        if request.most_slots > slots_left:
+            raise InvalidRequest(
+                f"{pages} pages more cannot be pinned: request {request.id} may come to need {request.most_slots} "
+                f"slots, and {slots_left} would be left. Pin less, or wait until it has ended."
+            )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Hashable
 from typing import Any
 
+from pagedlab.memory.prefix_cache import shared_run
 from pagedlab.scheduling.request import Sequence
 
 #: Tokens of a waiting sequence that are cached now.
@@ -67,9 +69,52 @@ class LongestPrefixMatch(FirstComeFirstServed):
         return max(range(len(waiting)), key=lambda at: (lookup(waiting[at]), -at))
 
 
+class DepthFirstWeight(FirstComeFirstServed):
+    """Requests that share a cached prefix come in one after the other, those of the widest branch first (SGLang).
+
+    So a branch is served to its end while its pages are there. The line is laid out when somebody new waits in it.
+    """
+
+    overtakes = True
+
+    def __init__(self) -> None:
+        self._place: dict[int, int] = {}  #: sequence -> its place in the line
+
+    def pick(self, waiting: list[Sequence], lookup: Lookup) -> int:
+        if any(sequence.id not in self._place for sequence in waiting):
+            prefixes = [(sequence.request.salt, sequence.token_ids[: lookup(sequence)]) for sequence in waiting]
+            self._place = {waiting[number].id: place for place, number in enumerate(depth_first(prefixes))}
+        return min(range(len(waiting)), key=lambda at: self._place[waiting[at].id])
+
+
+def depth_first(prefixes: list[tuple[Hashable, list[int]]]) -> list[int]:
+    """The numbers of ``prefixes``, a salt and tokens each, as a walk through the tree that they make finds them.
+
+    Where they part, the branch in which most of them end comes first; a branch comes before what ends at its root.
+    """
+    order: list[int] = []
+    ahead: list[tuple[list[int], int | None]] = [(list(range(len(prefixes))), 0)]
+    while ahead:
+        group, depth = ahead.pop()  # all of them have their first ``depth`` tokens in common
+        if depth is None:
+            order += group
+            continue
+        branches: defaultdict[tuple[Hashable, int], list[int]] = defaultdict(list)
+        for number in group:
+            salt, tokens = prefixes[number]
+            if len(tokens) > depth:
+                branches[salt, tokens[depth]].append(number)
+        ahead.append(([number for number in group if len(prefixes[number][1]) == depth], None))
+        for branch in sorted(branches.values(), key=lambda branch: (len(branch), -branch[0])):
+            tails = [prefixes[number][1][depth:] for number in branch]
+            ahead.append((branch, depth + shared_run(min(tails), max(tails))))
+    return order
+
+
 ORDERS: dict[str, Callable[[], Order]] = {
     "fcfs": FirstComeFirstServed,
     "priority": Priority,
     "shortest": ShortestFirst,
     "longest_prefix": LongestPrefixMatch,
+    "depth_first": DepthFirstWeight,
 }

@@ -13,13 +13,14 @@ from bisect import insort
 from collections.abc import Iterable
 from typing import Any
 
-from pagedlab.errors import InvalidRequest, OutOfPages
+from pagedlab.errors import OutOfPages
 from pagedlab.memory.events import EventKind
 from pagedlab.memory.manager import CacheManager
 from pagedlab.memory.prefix_cache import Salt
 from pagedlab.scheduling.admission import AdmissionPolicy, MaxUtilisation
+from pagedlab.scheduling.delay import Delay, pick
 from pagedlab.scheduling.drafts import Drafter, add_drafts
-from pagedlab.scheduling.limits import Limits, refuse_impossible
+from pagedlab.scheduling.limits import Limits, refuse_impossible, refuse_impossible_pin, slots_for_one
 from pagedlab.scheduling.order import FirstComeFirstServed, Order
 from pagedlab.scheduling.plan import Chunk, SampleRow, StepPlan
 from pagedlab.scheduling.request import FinishReason, Request, Sequence, Status
@@ -31,7 +32,8 @@ _RUNNING = Status.RUNNING  # asked for once a token, and slow to look up before 
 class Scheduler:
     """Owns the waiting line and the running batch; asks the CacheManager for pages and never touches them.
 
-    ``swap``: a victim's pages go to host memory where there is room, rather than being computed again.
+    ``swap``: a victim's pages go to host memory where there is room, rather than being computed again. ``mixed``:
+    prompts are computed beside those who decode; if not, these stand still for the step in which somebody comes in.
     """
 
     def __init__(
@@ -42,7 +44,9 @@ class Scheduler:
         order: Order | None = None,
         admission: AdmissionPolicy | None = None,
         victim: VictimChoice = last_in_line,
+        delay: Delay | None = None,
         swap: bool = False,
+        mixed: bool = True,
         drafter: Drafter | None = None,
         eos_token_ids: tuple[int, ...] = (),
     ) -> None:
@@ -51,12 +55,14 @@ class Scheduler:
         self.order = order or FirstComeFirstServed()
         self.admission = admission or MaxUtilisation()
         self.victim, self.swap, self.drafter = victim, swap, drafter
+        self.delay, self.mixed = delay, mixed
         self.eos_token_ids = eos_token_ids
         self.waiting: list[Sequence] = []  #: in order; the overdue first
         self.running: list[Sequence] = []  #: in order
         self.asleep: list[Sequence] = []  #: preempted beams that have nothing to compute until their request chooses
         self.num_steps = 0  #: scheduled so far
         self._num_requests = self._num_sequences = 0
+        self._stood_still = False  #: those who decode did so in the last step
 
     @property
     def has_work(self) -> bool:
@@ -65,7 +71,7 @@ class Scheduler:
     @property
     def max_sequence_tokens(self) -> int:
         """The longest sequence, in tokens, that context and pool allow. The last token needs no slot."""
-        return min(self.limits.max_context, self._slots_for_one() + 1)
+        return min(self.limits.max_context, slots_for_one(self.manager, self.limits) + 1)
 
     def is_full(self, sequence: Sequence) -> bool:
         """The sequence has as many tokens as it asked for, or as it can have."""
@@ -88,9 +94,11 @@ class Scheduler:
         plan = StepPlan(self.num_steps)
         self.num_steps += 1
         self.manager.begin_step(plan.step)
-        budget = self._schedule_running(plan, self.limits.max_tokens_per_step)
-        if self.waiting and not plan.preempted:  # else pages are short: whoever came in would be thrown out next
-            self._schedule_waiting(plan, budget)
+        budget = self.limits.max_tokens_per_step
+        if self.mixed or not self._prefill_alone(plan, budget):
+            budget = self._schedule_running(plan, budget)
+            if self.waiting and not plan.preempted and (self.mixed or not plan.chunks):
+                self._schedule_waiting(plan, budget)  # (if pages are short, whoever came in would be thrown out next)
         self.admission.step_done(self, len(plan.preempted))
         plan.copies = self.manager.take_copies()
         return plan
@@ -172,14 +180,8 @@ class Scheduler:
         Raises OutOfPages as that does, and InvalidRequest when somebody who was accepted could not finish beside them.
         """
         pages = self.manager.pages_to_pin(tokens, salt)
-        left = self._slots_for_one(pages)
-        for sequence in (*self.waiting, *self.running, *self.asleep):
-            most = sequence.request.most_slots
-            if most > left:
-                raise InvalidRequest(
-                    f"{pages} pages more cannot be pinned: request {sequence.request.id} may come to need {most} "
-                    f"slots, and {left} would be left. Pin less, or wait until it has ended."
-                )
+        accepted = (sequence.request for sequence in (*self.waiting, *self.running, *self.asleep))
+        refuse_impossible_pin(pages, slots_for_one(self.manager, self.limits, pages), accepted)
         return self.manager.pin(name, tokens, salt)
 
     # The two halves of a step. What a chunk fills is published before it is computed, so that a sequence admitted later
@@ -206,27 +208,35 @@ class Scheduler:
             self._plan_chunk(plan, sequence, start, stop)
         return budget if self.drafter is None else add_drafts(plan, budget, self.drafter, self.manager)
 
+    def _prefill_alone(self, plan: StepPlan, budget: int) -> bool:
+        """Those who decode stand still while others come in; but never twice in a row, or they might for ever."""
+        if not self._stood_still:
+            self._schedule_waiting(plan, budget)
+        self._stood_still = bool(plan.chunks)
+        return self._stood_still
+
     def _schedule_waiting(self, plan: StepPlan, budget: int) -> None:
-        if plan.chunks and len(self.running) >= self.limits.max_sequences:
+        others = bool(plan.chunks) or not (self.mixed or all(sequence.awaits for sequence in self.running))
+        if others and len(self.running) >= self.limits.max_sequences:
             return
         places = self._places()
-        while self.waiting and budget > 0:
-            at = 0 if self.waiting[0].overdue else self.order.pick(self.waiting, self._lookup)
-            sequence = self.waiting[at]
-            if sequence.width > places and not plan.chunks and self._preempt_idle_beam(plan):
+        put_off: set[Sequence] = set()
+        while self.waiting and budget > 0 and (sequence := self._next_in_line(put_off)) is not None:
+            if sequence.width > places and not others and self._preempt_idle_beam(plan):
                 places = self._places()
                 continue
-            if sequence.width > places or (plan.chunks and not self.admission.admits(sequence, self)):
+            if sequence.width > places or (others and not self.admission.admits(sequence, self)):
                 break  # nobody overtakes whom the order has chosen. When nobody else computes, nobody is asked
             request = sequence.request
             try:
                 admitted = self.manager.admit(sequence.id, sequence.token_ids, budget, request.salt, request.retention)
             except OutOfPages:
-                if plan.chunks or not self._preempt_idle_beam(plan):
+                if others or not self._preempt_idle_beam(plan):
                     break
                 continue
+            others = True
             places -= sequence.width
-            self.waiting.pop(at)
+            self.waiting.remove(sequence)
             self._count_overtakes(sequence)
             sequence.status = Status.RUNNING
             insort(self.running, sequence, key=self._key)
@@ -362,11 +372,18 @@ class Scheduler:
             return False, (sequence.request.arrival, sequence.index)
         return True, self.order.key(sequence)
 
+    def _next_in_line(self, put_off: set[Sequence]) -> Sequence | None:
+        if self.waiting[0].overdue:
+            return self.waiting[0]
+        if self.delay is not None:
+            return pick(self.order, self._lookup, self.delay, put_off, self)
+        return self.waiting[self.order.pick(self.waiting, self._lookup)]
+
     def _lookup(self, sequence: Sequence) -> int:
         return self.manager.lookup(sequence.token_ids, sequence.request.salt)
 
     def _count_overtakes(self, admitted: Sequence) -> None:
-        if not self.order.overtakes:
+        if not (self.order.overtakes or self.delay):
             return
         for sequence in [s for s in self.waiting if s.request.arrival < admitted.request.arrival]:
             sequence.overtakes += 1
@@ -374,14 +391,6 @@ class Scheduler:
                 self.waiting.remove(sequence)
                 sequence.overdue = True
                 insort(self.waiting, sequence, key=self._key)
-
-    def _slots_for_one(self, pinned: int = 0) -> int:
-        """Slots that a sequence can have when it is alone, beside ``pinned`` pages more than are pinned now."""
-        manager = self.manager
-        pages = manager.pool.num_pages - manager.num_pinned - pinned
-        if manager.window is not None and pages > manager.pages_for(manager.window + self.limits.max_tokens_per_step):
-            return self.limits.max_context  # what lies behind the window comes back as it goes on
-        return pages * manager.page_size
 
     def _why_finished(self, sequence: Sequence) -> FinishReason | None:
         params, token = sequence.request.params, sequence.token_ids[-1]

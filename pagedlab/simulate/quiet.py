@@ -37,14 +37,17 @@ class Rest(NamedTuple):
 class QuietScheduler(Scheduler):
     """``answer(sequence)`` must be set before the first step: what a sequence says is known beforehand.
 
-    A trace, a sliding window or a drafter concern every token: with one of them, nobody is quiet.
+    A trace, a sliding window and a drafter concern every token, and where prompts are computed alone (``mixed=False``)
+    not every step is everybody's: then nobody is quiet.
     """
 
     answer: Callable[[Stream], Answer]
 
     def __init__(self, *args: Any, **knobs: Any) -> None:
         super().__init__(*args, **knobs)
-        self._may_rest = self.manager.trace is None and self.manager.window is None and self.drafter is None
+        everybody = self.manager.trace is None and self.manager.window is None and self.drafter is None
+        self._may_rest = everybody and self.mixed
+        self._asks_everybody = self.admission.watches_progress or self.delay is not None
         self._quiet: dict[Stream, Rest] = {}
         self._stirring: set[Stream] = set()  #: of the quiet ones, those that want something in the step being planned
         self._calendar: dict[int, list[Stream]] = {}  #: step -> who will want something in it

@@ -35,6 +35,13 @@ class System(ABC):
         Raises InvalidConfig for an option that the preset does not know.
         """
 
+    def weights(self) -> str | None:
+        """How it keeps weights: ``load_model``'s ``weights``, where the caller did not say. None: as they are.
+
+        Raises InvalidConfig as ``knobs`` does.
+        """
+        return None
+
     @property
     def tokens_per_page(self) -> int:
         return int(self.knobs()["page_size"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
-from pagedlab.memory.eviction import leaves_first, lowest_priority
+from pagedlab.memory.eviction import DEFAULT_PRIORITY, leaves_first, lowest_priority
+from pagedlab.memory.publication import PublishWhenComputed
 from pagedlab.systems.system import System, meaning
 
 
@@ -15,7 +17,7 @@ class TensorRTLLM(System):
 
     ``capacity_scheduler_policy``: "GUARANTEED_NO_EVICT" or "MAX_UTILIZATION". Retention priorities are given with a
     request (``add_request(…, retention=[Retention(…)])``). Host memory, of ``host_cache_size`` bytes there, is the
-    engine's ``num_host_pages`` here.
+    engine's ``num_host_pages`` here; only pages worth ``secondary_offload_min_priority`` go there.
     """
 
     title: ClassVar[str] = "TensorRT-LLM"
@@ -25,14 +27,15 @@ class TensorRTLLM(System):
         "partial reuse: the page on which tokens diverge is copied and used as far as it serves",
         "retention priorities from 0 to 100 by range of tokens, with an expiry; 35 is everybody's",
         "leaves are evicted first, the lowest priority among them, the least recently used of these",
-        "what the device evicts goes to host memory, stays findable and is copied back on a hit",
+        "what the device evicts goes to host memory, if its priority is high enough, and is copied back on a hit",
+        "a request whose next page another is computing is put off: it will find that page",
         "GUARANTEED_NO_EVICT admits who can finish with the pages left; MAX_UTILIZATION whose next step fits",
-        "MAX_UTILIZATION pauses the request that started last",
+        "MAX_UTILIZATION pauses the request that arrived last of those that started",
     )
     left_out: ClassVar[tuple[str, ...]] = (
-        "the threshold of priority below which an evicted page is not offloaded",
-        "putting off a request whose next page another computes: here both share within the step",
-        "pools of several window sizes, and beams that share a step's kernels",
+        "pools of several window sizes: every layer here has its pages in all",
+        "STATIC_BATCH, the third policy: chapter 07 is about what is wrong with it",
+        "multi-block decode as an option: the kernels of this engine split a long context by themselves",
     )
 
     tokens_per_block: int = 32
@@ -40,6 +43,7 @@ class TensorRTLLM(System):
     max_batch_size: int = 2048
     enable_block_reuse: bool = True
     enable_partial_reuse: bool = True
+    secondary_offload_min_priority: int = DEFAULT_PRIORITY
     capacity_scheduler_policy: str = "GUARANTEED_NO_EVICT"
     dtype: str = "auto"
 
@@ -60,5 +64,7 @@ class TensorRTLLM(System):
             "admission": admission,
             "victim": "last_arrived",
             "preemption": "recompute",
+            "delay": "shared_page" if self.enable_block_reuse else "none",
+            "manager": partial(PublishWhenComputed, min_offload_priority=self.secondary_offload_min_priority),
             "kv_dtype": meaning("dtype", self.dtype, {"auto": None, "fp8": "fp8", "int8": "int8"}),
         }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
+from pagedlab.memory.manager import CacheManager
 from pagedlab.systems.system import System, meaning
 
 
@@ -19,16 +21,20 @@ class VLLM(System):
     seen: ClassVar[str] = "V1 core, as of November 2026"
     documented: ClassVar[str] = "https://docs.vllm.ai/en/latest/configuration/engine_args.html"
     kept: ClassVar[tuple[str, ...]] = (
-        "a free queue in which hashed pages wait at the tail and blank ones at the head",
+        "a free queue in which hashed pages join at the tail and blank ones at the very head",
         "a sequence's pages are freed last page first, so its tail is evicted before its head",
+        "two pages may hold the same content, and a running page table is never rewritten",
+        "a hit leaves at least one token to compute, and an admission that does not fit changes nothing",
         "full pages are registered when they are allocated: requests of one step can share",
         "one budget of tokens for running and waiting alike, the running ones first",
-        "the last in line gives way by recompute, and nobody comes in during such a step",
+        "the last running one (or the least urgent) gives way by recompute, and waits at the head of the line",
+        "nobody comes in during a step in which somebody gave way",
     )
     left_out: ClassVar[tuple[str, ...]] = (
-        "hybrid models with several kinds of cache in one pool",
-        "connectors that move pages between machines",
-        "speculation beyond prompt lookup",
+        "hybrid models with several kinds of cache in one pool: every layer here has its pages in all",
+        "connectors that move pages between machines: there is one machine here",
+        "speculation beyond prompt lookup: a draft model would be a second engine",
+        "extra keys of images: models here read text. Salts and adapters are part of the first page's key",
     )
 
     block_size: int = 16
@@ -49,5 +55,6 @@ class VLLM(System):
             "admission": "max_utilisation",
             "victim": "last_in_line",
             "preemption": "recompute",
+            "manager": partial(CacheManager, last_freed_first=True),
             "kv_dtype": meaning("kv_cache_dtype", self.kv_cache_dtype, {"auto": None, "fp8": "fp8"}),
         }

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from pagedlab.models.tiny import TINY_CONFIG, tiny_random
 from pagedlab.scheduling.request import FinishReason
 from pagedlab.scheduling.sampling import SamplingParams
 from tests.engine.oracle import beams, generated
+from tests.memory.draws import MANAGERS
 
 Knobs = dict[str, Any]
 
@@ -119,7 +120,7 @@ def workloads(draw: st.DrawFn) -> Workload:
         "partial_hits": draw(st.booleans()),
         "eviction": draw(st.sampled_from(["lru", "lfu", "fifo", "priority"])),
         "preemption": draw(st.sampled_from(["recompute", "swap"])) if host else "recompute",
-        "order": draw(st.sampled_from(["fcfs", "priority", "shortest", "longest_prefix"])),
+        "order": draw(st.sampled_from(["fcfs", "priority", "shortest", "longest_prefix", "depth_first"])),
         "admission": draw(
             st.sampled_from(
                 [
@@ -134,6 +135,13 @@ def workloads(draw: st.DrawFn) -> Workload:
         ),
         "victim": draw(st.sampled_from(["last_in_line", "last_arrived", "lowest_priority", "least_output"])),
         "drafter": draw(st.sampled_from([None, "prompt_lookup"])),
+        "delay": draw(st.sampled_from(["none", "shared_page"])),
+        "mixed": draw(st.sampled_from([True, True, False])),
+        "manager": partial(
+            draw(st.sampled_from(list(MANAGERS.values()))),
+            last_freed_first=draw(st.booleans()),
+            whole_sequences=draw(st.booleans()),
+        ),
     }
     return Workload(come, knobs, draw(st.sampled_from([None, None, None, 8, 30])))
 

@@ -177,7 +177,7 @@ class Books:
             if not is_known and page in self.shelf.held:
                 self.fresh.add(page)
                 self._retain(entry, logical)
-            elif not is_known and self.setup.manager == "computed" and entry.place is not None:
+            elif not is_known and self.setup.manager in ("computed", "at the end") and entry.place is not None:
                 self._give_back_duplicate(entry, logical, name)
 
     def _give_back_duplicate(self, entry: Entry, logical: int, name: int) -> None:

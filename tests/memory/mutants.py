@@ -70,7 +70,7 @@ MUTANTS = {
     ],
     "memory/store.py": [
         Mutant("hits are counted as room", "page < first and refcount(page)", "refcount(page)"),
-        Mutant("a cached page is never evicted", "            self.queue.park(page)\n", "            pass\n"),
+        Mutant("a cached page is never evicted", "            self.queue.park(page, sequence)\n", "            pass\n"),
         Mutant("a failed step's page survives", "        self._fresh.add(page)\n", ""),
         Mutant("a failed step's copy survives", "        self._fresh.add(target)\n", ""),
         Mutant("a copy asked for between steps is forgotten", "{copy.target for copy in self._copies}", "set()"),

@@ -7,7 +7,6 @@ is noticed at once.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,7 +48,7 @@ def offers(tokens: Sequence[int]) -> list[tuple[float, int]]:
 
 
 class FakeEngine:
-    """``settings`` are those of CacheManager; ``wishes`` of Scheduler: order, admission, victim, swap, drafter."""
+    """``settings`` are those of ``manager``; ``wishes`` of Scheduler: order, admission, victim, delay, swap, mixed …"""
 
     def __init__(
         self,
@@ -61,13 +60,14 @@ class FakeEngine:
         max_context: int = 8192,
         max_overtakes: int = 256,
         cache: str | None = "hash",
+        manager: type[CacheManager] = CacheManager,
         max_events: int = 1_000_000,
         settings: dict[str, Any] | None = None,
         **wishes: Any,
     ) -> None:
         self.trace = Trace(num_pages, page_size, max_events=max_events)
         self.cache = cache
-        self.manager = CacheManager(
+        self.manager = manager(
             num_pages,
             page_size,
             prefix_cache=CACHES[cache](page_size) if cache else None,
@@ -80,6 +80,7 @@ class FakeEngine:
         self.pins: dict[int, list[int]] = {}  #: name -> what its slots hold
         self.num_steps = 0
         self._num_pins = 0
+        self._stood_still: set[scheduling.Sequence] = set()  #: while others came in at the last step
         self._scripts: dict[str, Script] = {}
         self._scores: dict[int, float] = {}  #: of living beams
         self._computed: dict[int, int] = {}  #: sequence -> tokens computed, as the last step left it
@@ -128,7 +129,7 @@ class FakeEngine:
 
     def step(self, *, fails: bool = False) -> StepPlan:
         before = [sequence for sequence in self.scheduler.running if not sequence.awaits]
-        held = defaultdict(set, {name: set(self.manager.table(name).pages) for name in self.manager.sequences})
+        held = {name: list(self.manager.table(name).pages) for name in self.manager.sequences}
         plan = self.scheduler.schedule()
         self.num_steps += 1
         self.manager.check()
@@ -189,7 +190,7 @@ class FakeEngine:
                 if self.scheduler.is_full(winner):
                     self.scheduler.finish(winner, FinishReason.LENGTH)
 
-    def _compute(self, plan: StepPlan, held: dict[int, set[int]], only_half: bool) -> None:
+    def _compute(self, plan: StepPlan, held: dict[int, list[int]], only_half: bool) -> None:
         """Copies first, then all writes, then all reads: the order that a real step keeps in each layer.
 
         ``held``: the pages of every sequence before the step. Those that a chunk got since hold nothing of its own.
@@ -199,11 +200,10 @@ class FakeEngine:
             self._kv.copy(copy.source, copy.target)
         for chunk in plan.chunks:
             first, offset = divmod(chunk.start, size)
-            written = self.manager.table(chunk.sequence.id).pages[first:]
-            for page in set(written[1:]) - held[chunk.sequence.id]:
-                self._kv.blank(page)
-            if written[0] not in held[chunk.sequence.id]:  # of a page that was hit in part, the rest is written over
-                self._kv.blank(written[0], offset)
+            before = held.get(chunk.sequence.id, [])[first:]
+            for number, page in enumerate(self.manager.table(chunk.sequence.id).pages[first:]):
+                if before[number : number + 1] != [page]:  # of one that was hit in part, the rest is written over
+                    self._kv.blank(page, 0 if number else offset)
         chunks = plan.chunks[: len(plan.chunks) // 2] if only_half else plan.chunks
         for chunk in chunks:
             slots = self.manager.table(chunk.sequence.id).slots(chunk.start, chunk.stop)
@@ -246,7 +246,12 @@ class FakeEngine:
         came_in = planned[len(went_on) :]
         assert went_on == sorted(went_on, key=key) and not set(before) & set(came_in)
         assert not (plan.preempted and came_in and before), "somebody came in on pages that were taken from another"
-        if before and before[0] is min((*before, *came_in), key=key) and scheduler.running[0] is before[0]:
+        if not scheduler.mixed:
+            assert not (went_on and came_in), "somebody came in beside those who decode"
+            stands_still = set(before) if came_in else set()
+            assert not self._stood_still & stands_still, "somebody stood still for two steps"
+            self._stood_still = stands_still
+        elif before and before[0] is min((*before, *came_in), key=key) and scheduler.running[0] is before[0]:
             assert planned[0] is before[0], "the first in line did not get on"
         for victim in plan.preempted:
             assert victim.status is Status.WAITING and victim.num_computed == 0
@@ -258,7 +263,7 @@ class FakeEngine:
 
     def _prove_first_come_first_served(self, plan: StepPlan, went_on: list[scheduling.Sequence]) -> None:
         scheduler, key = self.scheduler, self.scheduler._key
-        beams = any(request.params.beam_width for request in self.requests)
+        beams = any(request.params.beam_width for request in self.requests) or scheduler.delay
         if type(scheduler.order) is not FirstComeFirstServed or scheduler.victim is not last_in_line or beams:
             return
         if scheduler.running and scheduler.waiting:
@@ -287,7 +292,8 @@ class FakeEngine:
         manager, running, size = self.manager, self.scheduler.running, self.manager.page_size
         manager.check()
         assert sorted(manager.sequences) == sorted([*self.pins, *(sequence.id for sequence in running)])
-        for page in manager.pool.free_pages():
+        to_be_copied = {copy.source for copy in manager.store._copies}
+        for page in set(manager.pool.free_pages()) - to_be_copied:
             self._kv.blank(page)
         for sequence in running:
             table = manager.table(sequence.id)
@@ -298,7 +304,7 @@ class FakeEngine:
             self._computed[sequence.id] = sequence.num_computed
             if table.waste and manager.pool.refcount(table.pages[-1]) == 1:  # rejected drafts
                 self._kv.blank(table.pages[-1], size - table.waste)
-            if self.cache == "hash" and manager.window is None:
+            if self.cache == "hash" and manager.window is None and type(manager) is CacheManager:
                 full = table.pages[: table.num_tokens // size]
                 assert all(map(manager.prefix_cache.holds, full)), "a full page was not published"
         self._witness.prove(manager)

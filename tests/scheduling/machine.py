@@ -16,11 +16,12 @@ from typing import NamedTuple
 from pagedlab.errors import InvalidRequest, OutOfPages
 from pagedlab.memory.eviction import EVICTION_ORDERS, Retention
 from pagedlab.progress import progress_bar
-from pagedlab.scheduling.admission import ADMISSIONS
+from pagedlab.scheduling.admission import ADMISSIONS, Inside
+from pagedlab.scheduling.delay import SharedPage
 from pagedlab.scheduling.order import ORDERS
 from pagedlab.scheduling.request import FinishReason, Request, Sequence
 from pagedlab.scheduling.victims import VICTIMS
-from tests.memory.world import Choose
+from tests.memory.draws import MANAGERS, Choose
 from tests.scheduling.fake_engine import FakeEngine, offers, token_after
 
 #: One of the tokens that the fake engine says.
@@ -44,6 +45,12 @@ class Setup(NamedTuple):
     window: int | None
     eviction: str
     guesses: bool
+    delay: bool
+    mixed: bool
+    manager: str
+    last_freed_first: bool
+    whole_sequences: bool
+    min_offload_priority: int
     max_events: int
 
 
@@ -62,11 +69,20 @@ class Guesser:
         return drafts
 
 
+class CountedDelay(SharedPage):
+    times = 0
+
+    def puts_off(self, sequence: Sequence, found: int, inside: Inside) -> bool:
+        puts_off = super().puts_off(sequence, found, inside)
+        self.times += puts_off
+        return puts_off
+
+
 class World:
     """A fake engine under fire. Each public method is a rule."""
 
     def __init__(self, setup: Setup) -> None:
-        self.setup = setup
+        self.setup, self.delay = setup, CountedDelay() if setup.delay else None
         self.engine = FakeEngine(
             page_size=setup.page_size,
             num_pages=setup.num_pages,
@@ -77,15 +93,21 @@ class World:
             order=ORDERS[setup.order](),
             admission=ADMISSIONS[setup.admission](),
             victim=VICTIMS[setup.victim],
+            delay=self.delay,
             swap=setup.swap,
+            mixed=setup.mixed,
             drafter=Guesser() if setup.guesses else None,
             cache=setup.cache,
+            manager=MANAGERS[setup.manager],
             max_events=setup.max_events,
             settings={
                 "num_host_pages": setup.num_host_pages,
                 "partial_hits": setup.partial_hits,
                 "window": setup.window,
                 "eviction": setup.eviction,
+                "last_freed_first": setup.last_freed_first,
+                "whole_sequences": setup.whole_sequences,
+                "min_offload_priority": setup.min_offload_priority,
             },
         )
         self.longest: dict[str, int] = {}  #: request -> tokens that each of its sequences may come to have
@@ -122,7 +144,10 @@ class World:
 
     def step(self, choose: Choose) -> None:
         if self.engine.scheduler.has_work:
+            could = {sequence for sequence in self.engine.scheduler.running if not sequence.awaits}
             plan = self.engine.step()
+            left_out = could - {chunk.sequence for chunk in plan.chunks} - set(plan.preempted)
+            self.seen["stood still"] += 0 if self.setup.mixed else len(left_out)
             self.seen["preempted"] += len(plan.preempted)
             self.seen["copies"] += len(plan.copies)
             self.seen["drafted"] += sum(len(chunk.drafts) for chunk in plan.chunks)
@@ -157,7 +182,9 @@ class World:
         waiting = [request for request in self.engine.requests if not request.finished]
         # The first in line gets on by a token a step, and all others may come before the last; beams take turns.
         width = max((max(r.params.n, r.params.beam_width or 1) for r in waiting), default=1)
+        # Where prompts are computed alone, every second step is theirs.
         bound = sum(width * width * self._most_tokens(request) for request in waiting) * (1 + len(waiting))
+        bound *= 1 if self.setup.mixed else 2
         while self.engine.scheduler.has_work:
             assert bound > -10, f"{self.engine.scheduler.running} run on and on"
             self.engine.step()
@@ -174,6 +201,7 @@ class World:
                 self.seen["hits"] += sequence.num_cached > 0
         for what in ("offloads", "returns", "swaps"):
             self.seen[what] = getattr(self.engine.manager.stats, what)
+        self.seen["put off"] = self.delay.times if self.delay else 0
         self.seen["drained"] += 1
         self.engine.requests.clear()
 
@@ -212,7 +240,7 @@ class World:
 
 
 #: How often each rule is tried, beside the others.
-WEIGHTS = {World.add: 34, World.step: 60, World.abort: 2, World.fail: 2, World.drain: 2, World.pin: 3}
+WEIGHTS = {World.add: 34, World.step: 60, World.abort: 2, World.fail: 2, World.drain: 2, World.pin: 4}
 
 
 def random_setup(choose: Choose) -> Setup:
@@ -228,7 +256,7 @@ def random_setup(choose: Choose) -> Setup:
         max_sequences=1 + choose(8),
         max_context=(120, 2 + choose(60))[choose(2)],
         max_overtakes=(1, 4, 256)[choose(3)],
-        order=one_of(("fcfs", "fcfs", "priority", "shortest", "longest_prefix")),
+        order=one_of(("fcfs", "fcfs", *ORDERS)),
         admission=one_of(("max_utilisation", "max_utilisation", *ADMISSIONS)),
         victim=one_of(("last_in_line", *VICTIMS)),
         cache=(None, "hash", "hash", "radix")[choose(4)],
@@ -238,6 +266,12 @@ def random_setup(choose: Choose) -> Setup:
         window=(None, None, None, 1 + choose(3 * page_size))[choose(4)],
         eviction=one_of(list(EVICTION_ORDERS)),
         guesses=choose(3) == 0,
+        delay=choose(2) == 0,
+        mixed=choose(3) > 0,
+        manager=one_of(("at once", *MANAGERS)),
+        last_freed_first=choose(2) == 0,
+        whole_sequences=choose(3) == 0,
+        min_offload_priority=(0, 0, 35, 60)[choose(4)],
         max_events=(1_000_000, 256)[choose(2)],
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutation import PYTEST, Mutant
 
-_FILES = ("admission", "victims", "speculation", "beams", "orders", "refusals", "scheduler")  # the quick first
+_FILES = ("admission", "victims", "delay", "speculation", "beams", "orders", "refusals", "scheduler")  # the quick first
 
 SUITE = (
     "tests.scheduling.machine --steps 600 --seed 5",
@@ -18,6 +18,8 @@ MUTANTS = {
             "stop = min(len(sequence.token_ids), start + budget)",
             "stop = len(sequence.token_ids)",
         ),
+        Mutant("those who decode stand still for ever", "        if not self._stood_still:\n", "        if True:\n"),
+        Mutant("who is put off waits for ever", " or self.delay):", "):"),
         Mutant("a preempted sequence stays computed", "        sequence.num_computed = 0\n", ""),
         Mutant("the first in line gives way", "max(1, self.running.index(sequence))", "0"),
         Mutant(
@@ -27,8 +29,8 @@ MUTANTS = {
         ),
         Mutant(
             "somebody comes in on pages just taken from another",
-            "if self.waiting and not plan.preempted:",
-            "if self.waiting:",
+            "if self.waiting and not plan.preempted and (",
+            "if self.waiting and (",
         ),
         Mutant("a page that decode fills is not published", "if stop // size > start // size:", "if False:"),
         Mutant(
@@ -66,6 +68,12 @@ MUTANTS = {
             ":\n            sequence.stop",
         ),
     ],
+    "scheduling/delay.py": [
+        Mutant("it waits for what was computed before", "other.num_computed < stop <= other", "stop <= other"),
+        Mutant("it waits for another's tenant", "            and other.request.salt == salt\n", ""),
+        Mutant("it waits for a page that it cannot hit", "if stop >= sequence.num_tokens:", "if False:"),
+        Mutant("the line is not looked through to its end", "        put_off.add(line.pop(at))\n", "        break\n"),
+    ],
     "scheduling/limits.py": [
         Mutant("what is larger than the pool is accepted", "if num_tokens > max_sequence_tokens:", "if False:"),
     ],
@@ -73,6 +81,8 @@ MUTANTS = {
         Mutant(
             "the least urgent goes first", "return (sequence.request.priority,", "return (-sequence.request.priority,"
         ),
+        Mutant("the narrowest branch comes first", "(len(branch), -branch[0])", "(-len(branch), -branch[0])"),
+        Mutant("the line is laid out at every pick", "sequence.id not in self._place for", "True for"),
         Mutant("the shortest match goes first", "return max(range(len(waiting))", "return min(range(len(waiting))"),
     ],
     "scheduling/admission.py": [

@@ -60,5 +60,16 @@ def test_every_accepted_request_ends_and_says_what_it_would_have_said_alone(seed
     seen = run(20_000, seed)
     assert seen["steps"] >= 20_000
     happened = ("refused", "hits", "mixed", "drained", "copies", "preempted", "aborted", "failed")
-    for what in (*happened, "searched", "drafted", "offloads", "returns", "swaps", "pinned", "not pinned"):
+    for what in (
+        *happened,
+        "searched",
+        "drafted",
+        "offloads",
+        "returns",
+        "swaps",
+        "pinned",
+        "not pinned",
+        "put off",
+        "stood still",
+    ):
         assert seen[what] > 50, f"{what} happened {seen[what]} times: the run proves little"

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagedlab.scheduling.order import ORDERS, FirstComeFirstServed, LongestPrefixMatch, Order, Priority, ShortestFirst
+from pagedlab.scheduling.order import (
+    ORDERS,
+    DepthFirstWeight,
+    FirstComeFirstServed,
+    LongestPrefixMatch,
+    Order,
+    Priority,
+    ShortestFirst,
+    depth_first,
+)
 from pagedlab.scheduling.request import Sequence
 from tests.scheduling.fake_engine import FakeEngine
 
@@ -128,3 +137,34 @@ def test_under_no_order_is_anybody_overtaken_more_often_than_is_allowed(data: st
                         overtaken[request.arrival] = overtaken.get(request.arrival, 0) + 1
     assert all(count <= most for count in overtaken.values()), overtaken
     engine.run()
+
+
+def test_depth_first_the_widest_branch_comes_first_and_a_branch_before_its_root() -> None:
+    """Six prefixes: three in the branch 1, of which two go on with 2; two with nothing; one in the branch 9."""
+    prefixes = [(None, [9, 9]), (None, []), (None, [1, 2, 5]), (None, [1]), (None, [1, 2, 6, 6]), (None, [])]
+    assert depth_first(prefixes) == [2, 4, 3, 0, 1, 5]
+
+
+def test_depth_first_salts_are_trees_of_their_own_and_ties_go_by_arrival() -> None:
+    assert depth_first([("a", [1]), ("b", [1]), ("b", [1, 2]), (None, [])]) == [2, 1, 0, 3]
+    assert depth_first([(None, [3]), (None, [1]), (None, [2])]) == [0, 1, 2]
+
+
+@given(st.lists(st.lists(st.integers(0, 2), max_size=5), max_size=12))
+def test_depth_first_visits_everybody_once_and_never_leaves_a_branch_to_come_back(prefixes: list[list[int]]) -> None:
+    order = depth_first([(None, prefix) for prefix in prefixes])
+    assert sorted(order) == list(range(len(prefixes)))
+    for length in range(1, 6):
+        branches = [tuple(prefixes[number][:length]) for number in order if len(prefixes[number]) >= length]
+        runs = [branch for at, branch in enumerate(branches) if at == 0 or branch != branches[at - 1]]
+        assert len(runs) == len(set(runs))
+
+
+def test_the_branch_where_most_wait_is_served_to_its_end() -> None:
+    engine = one_at_a_time(DepthFirstWeight())
+    for first in (1, 2):
+        engine.add([first] * 8, max_tokens=1)
+    engine.run()
+    for prompt in ([1] * 8 + [3], [2] * 8 + [3], [5] * 3, [2] * 8 + [4], [1] * 8 + [4], [2] * 8 + [5]):
+        engine.add(prompt)
+    assert admitted(engine) == ["3", "5", "7", "2", "6", "4"]

@@ -52,7 +52,11 @@ def test_a_recorded_trace_takes_the_place_of_a_workload(tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(("poetry",), "is no workload"), (("--rate", "0"), "must be finite and above 0"), (("--gpu", "abacus"), "there are L4")],
+    [
+        (("poetry",), "is no workload"),
+        (("--rate", "0"), "must be finite and above 0"),
+        (("--gpu", "abacus"), "there are L4"),
+    ],
 )
 def test_what_does_not_exist_is_refused_with_what_there_is(words, said):
     done = CliRunner().invoke(app, ["simulate", *words], env={"COLUMNS": "200"})

@@ -93,6 +93,8 @@ KNOBS = st.fixed_dictionaries(
         ),
         "victim": st.sampled_from(["last_in_line", "last_arrived", "least_output"]),
         "preemption": st.just("swap"),
+        "delay": st.sampled_from(["none", "shared_page"]),
+        "mixed": st.booleans(),
     },
 )
 
