@@ -69,7 +69,7 @@ class TGI(System):
         "only tokens of the prompt enter the trie there, and only when the request ends",
         "eviction of a leaf's tail alone: here a leaf's last page is what a leaf's tail is there",
         "steps of prefill alone while those who decode stand still",
-        "4-bit weights: the engine keeps weights in 8 bits or as they are",
+        'GPTQ and AWQ checkpoints: here weights="int4" keeps any model in 4 bits',
     )
 
     block_size: int = 1
