@@ -2,9 +2,9 @@
 
     python -m bench.linear [--threads N] [--rounds N] [--json FILE]
 
-All matrices of SmolLM2-135M, its head included, once each, for several numbers of rows. All paths take turns in every
-round, so that whatever else the machine does slows all of them; printed are medians over the rounds, and medians of
-each round's ratio to panels in float32.
+All matrices of SmolLM2-135M, its head included, once each, for several numbers of rows; int4 keeps the head in 8 bits,
+as the engine does. All paths take turns in every round, so that whatever else the machine does slows all of them;
+printed are medians over the rounds, and medians of each round's ratio to panels in float32.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.attention import machine
+from pagedlab_kernels.cpu import groups
 from pagedlab_kernels.cpu.linear import in_features, pack, panel_linear, quantize_rows
 
 #: in, out: joined projections of attention, its output, gate and up, down; then the head.
@@ -47,10 +48,12 @@ def paths() -> dict[str, Callable[[dict[int, Tensor]], object]]:
     for weight in plain:
         codes, scales = quantize_rows(weight)
         eighths.append((pack(codes), scales))
+    grouped = [groups.pack(groups.quantize(weight, 8 if weight.shape == HEAD[::-1] else 4)) for weight in plain]
     return {
         "panels": lambda x: [panel_linear(x[weight.shape[1]], weight) for weight in panels],
         "panels, bfloat16": lambda x: [panel_linear(x[weight.shape[1]], weight) for weight in halves],
         "panels, int8": lambda x: [panel_linear(x[in_features(weight)], weight, scales) for weight, scales in eighths],
+        "panels, int4": lambda x: [panel_linear(x[in_features(weight)], weight) for weight in grouped],
         "F.linear": lambda x: [F.linear(x[weight.shape[1]], weight) for weight in plain],
         "oneDNN": lambda x: [
             torch.ops.mkldnn._linear_pointwise(x[weight.shape[1]], weight, None, "none", [], "") for weight in plain

@@ -25,6 +25,9 @@ from pagedlab.systems.system import DATA_PLANE
 #: Bits of a number in the cache, by the name of how it is stored.
 KV_BITS = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8, "fp8": 8, "int4": 4}
 
+#: Bits of a weight, by the format that a preset keeps weights in.
+WEIGHT_BITS = {None: 16, "int8": 8, "int4": 4}
+
 
 def quick_hash(parent: bytes, tokens: Sequence[int]) -> bytes:
     """In place of a cryptographic hash. Tokens are compared behind it, so what is hit is the same."""
@@ -42,7 +45,7 @@ class Simulator:
     """One replica of ``system``, a preset of ``pagedlab.systems`` or None, under a cost model.
 
     ``model`` and ``gpu`` are names of ``pagedlab.arithmetic`` or sizes of your own; from them comes a roofline, and
-    how many pages fit. ``cost`` is a cost model in place of it, which then needs ``num_pages``. ``knobs`` are those of
+    how many pages fit. ``weight_bits``: the preset's, or 16, if None. ``cost`` is a cost model in place of it, which then needs ``num_pages``. ``knobs`` are those of
     the engine, and override the preset's: what plans a step is the engine's own code.
 
         results = Simulator("sglang", model="Llama-3-8B", gpu="H100").run(chat(rate=4, count=1000))
@@ -59,7 +62,7 @@ class Simulator:
         model: str | ModelShape = "Llama-3-8B",
         gpu: str | Machine = "H100",
         ranks: int = 1,
-        weight_bits: int = 16,
+        weight_bits: int | None = None,
         cost: CostModel | None = None,
         num_pages: int | None = None,
         fast: bool = True,
@@ -76,6 +79,8 @@ class Simulator:
         if kv_dtype not in KV_BITS:
             raise InvalidConfig(f"kv_dtype={kv_dtype!r} was asked for; there are {', '.join(map(repr, KV_BITS))}")
         if cost is None:
+            weights = self.system.weights() if self.system else None
+            weight_bits = weight_bits or WEIGHT_BITS[weights]
             cost = Roofline(*named(model, gpu), weight_bits=weight_bits, kv_bits=KV_BITS[kv_dtype], ranks=ranks)
         if num_pages is None:
             if not isinstance(cost, Roofline):

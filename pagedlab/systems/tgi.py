@@ -11,9 +11,14 @@ from pagedlab.scheduling.admission import Inside, ReserveEverything
 from pagedlab.scheduling.request import Sequence
 from pagedlab.systems.system import System, meaning
 
-#: The engine's weight format for each value of ``quantize``. As soon as load_model keeps weights in 4 bits, those of
-#: TGI belong here: "awq", "gptq" and "bitsandbytes-nf4", all of them "int4".
-WEIGHTS: Mapping[str, str | None] = {"None": None, "eetq": "int8"}
+#: The engine's weight format for each value of ``quantize``: they differ there in how they round, here in bits.
+WEIGHTS: Mapping[str, str | None] = {
+    "None": None,
+    "eetq": "int8",
+    "awq": "int4",
+    "gptq": "int4",
+    "bitsandbytes-nf4": "int4",
+}
 
 
 class TokenBudgets(ReserveEverything):
@@ -82,7 +87,7 @@ class TGI(System):
         "then whole prompts are computed in a step of their own, while those who decode stand still",
         "a trie over pages: of its leaves the one used longest ago loses its tail first, as far as pages are needed",
         "only tokens of the prompt enter the trie, and only when the request has ended",
-        "quantised weights beside a cache in 16 bits",
+        "weights in 8 or 4 bits, in memory while running too, beside a cache in 16 bits",
     )
     left_out: ClassVar[tuple[str, ...]] = (
         "refusing a prompt longer than the prefill budget: here it is cut, and goes on beside those who decode",

@@ -20,7 +20,7 @@ from pagedlab.simulate.loop import Loop
 from pagedlab.simulate.quiet import QuietScheduler
 from pagedlab.simulate.results import Results
 from pagedlab.simulate.simulator import Simulator, TheOnlyOne
-from pagedlab.systems import SYSTEMS
+from pagedlab.systems import SYSTEMS, TGI
 
 
 def cost(shape: StepShape) -> float:
@@ -185,6 +185,12 @@ def test_the_pool_is_what_the_machine_has_room_for():
     with pytest.raises(InvalidConfig, match="more ranks"):
         Simulator("vllm", model="Llama-3-70B", gpu="L4")
     assert Simulator("vllm", model="Llama-3-70B", gpu="H100", ranks=4).num_pages > 0
+
+
+def test_a_preset_that_quantises_weights_leaves_room_for_more_pages():
+    pages = [Simulator(TGI(quantize=quantize), gpu="L4").num_pages for quantize in (None, "eetq", "gptq")]
+    assert pages == sorted(set(pages))
+    assert Simulator(TGI(), gpu="L4", weight_bits=4).num_pages == pages[-1]
 
 
 def test_samples_show_every_replica_at_regular_moments():

@@ -91,13 +91,14 @@ def test_a_models_weights_are_those_of_the_preset_unless_the_caller_says_others(
     monkeypatch.setattr(llm_module, "load_model", load)
     for system, weights in (
         (TGI(quantize="eetq"), None),
+        (TGI(quantize="gptq"), None),
         (TGI(quantize="eetq"), "other"),
         (TGI(), None),
         (VLLM(), None),
     ):
         LLM("tiny-random", system=system, weights=weights, num_pages=64)
     LLM(tiny_random(), system=TGI(quantize="eetq"), num_pages=64)
-    assert asked == ["int8", "other", None, None], "a model that is loaded keeps what it has"
+    assert asked == ["int8", "int4", "other", None, None], "a model that is loaded keeps what it has"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from pagedlab import LLM
 from pagedlab.memory.pool import PageState
+from pagedlab.models.linear import Linear
 from pagedlab.scheduling.load import Offer
 from pagedlab.systems import TGI, SGLang, System
 from pagedlab_kernels.cpu.native import why_not_native
@@ -146,10 +147,12 @@ def test_weights_are_quantised_where_asked_for_and_the_cache_stays_in_16_bits():
     assert TGI(quantize="eetq", kv_cache_dtype="fp8_e4m3fn").knobs()["kv_dtype"] == "fp8"
 
 
-@pytest.mark.skipif(why_not_native() is not None, reason=f"8-bit weights take a C compiler: {why_not_native()}")
-def test_a_model_that_tgi_loads_keeps_its_weights_in_few_bits_and_its_pages_in_16():
-    llm = LLM("tiny-random", system=TGI(quantize="eetq"), num_pages=512, progress=False)
-    assert "torch.int8" in {str(linear.weight.dtype) for linear in llm.engine.model.linears()}
-    assert llm.engine.kv.kv_dtype == "bfloat16"
+@pytest.mark.skipif(why_not_native() is not None, reason=f"weights in few bits take a C compiler: {why_not_native()}")
+@pytest.mark.parametrize(("quantize", "bits"), [("eetq", 8), ("gptq", 5), ("awq", 5), ("bitsandbytes-nf4", 5)])
+def test_a_model_that_tgi_loads_keeps_its_weights_in_few_bits_while_it_runs_and_its_pages_in_16(quantize, bits):
+    llm = LLM("tiny-random", system=TGI(quantize=quantize), num_pages=512, progress=False)
     (output,) = llm.generate([[1, 2, 3]], progress=False)
     assert len(output.outputs[0].token_ids) > 0
+    matrices = [part for part in llm.engine.model.layers.modules() if isinstance(part, Linear)]
+    assert {8 * part.weight.nbytes / part.matrix.numel() for part in matrices} == {bits}
+    assert llm.engine.kv.kv_dtype == "bfloat16"

@@ -16,9 +16,9 @@
  *
  * A sum runs over k in the same order whoever is beside it: what a row gets does not depend, bit for bit, on the others.
  *
- * Formats: float32, bfloat16 and float16, with arithmetic in float32; groups of 4 or 8 bits, with the same arithmetic and
- * panels of their own (linear_groups.h); int8 with a scale for each output, which has panels of its own and arithmetic of
- * its own (linear_int8.h).
+ * Formats: float32, bfloat16 and float16, with arithmetic in float32; groups of 4 or 8 bits, which have panels of their
+ * own and the same arithmetic (linear_groups.h); int8 with a scale for each output, which has panels of its own and
+ * arithmetic of its own (linear_int8.h).
  */
 #include <stdlib.h>
 
@@ -34,10 +34,10 @@
 #define WORTH_SHARING (1 << 16) /* multiplications; fewer are done before a second thread has noticed them */
 
 INLINE int64_t bytes(const Format format) { return format == FLOAT32 ? 4 : 2; }
-INLINE int bits_in_groups(const Format format) { return format == GROUPS4 ? 4 : format == GROUPS8 ? 8 : 0; }
+INLINE int group_bits(const Format format) { return format == GROUPS4 ? 4 : format == GROUPS8 ? 8 : 0; /* no groups */ }
 
 INLINE int64_t panel_bytes(const Format format, int64_t in) {
-    if (bits_in_groups(format)) return in / GROUP * group_bytes(bits_in_groups(format));
+    if (group_bits(format)) return in / GROUP * group_bytes(group_bits(format));
     return in * PANEL * (format == INT8 ? 1 : bytes(format));
 }
 
@@ -52,8 +52,8 @@ INLINE void multiply(const Format format, const int count, const int panels, con
         multiply_int8(count, panels, a, weights, row, panel);
         return;
     }
-    if (bits_in_groups(format)) {
-        multiply_groups(bits_in_groups(format), count, panels, a, weights, row, panel);
+    if (group_bits(format)) {
+        multiply_groups(group_bits(format), count, panels, a, weights, row, panel);
         return;
     }
     const Matrix *m = a->matrix;
@@ -98,18 +98,19 @@ INLINE void multiply_span(const Format format, int64_t count, const int panels, 
     }
 }
 
+/* The same from the matrix. What is in groups becomes floats once for all rows, where there is room for them. */
 INLINE void do_panels(const Format format, const int panels, const Product *a, int64_t row, int64_t count,
                       int64_t panel, int thread) {
     const int64_t in = a->matrix->in, size = panel_bytes(format, in);
     const uint8_t *weights = a->matrix->panels + panel * size;
-    if (!bits_in_groups(format) || !a->floats) {
+    if (group_bits(format) && a->floats) {
+        float *floats = a->floats + thread * 2 * in * PANEL;
+        for (int p = 0; p < panels; p++)
+            unpack_panel(group_bits(format), weights + p * size, in, floats + p * in * PANEL);
+        multiply_span(FLOAT32, count, panels, a, (const uint8_t *)floats, row, panel);
+    } else {
         multiply_span(format, count, panels, a, weights, row, panel);
-        return;
     }
-    float *floats = a->floats + thread * 2 * in * PANEL;
-    for (int p = 0; p < panels; p++)
-        unpack_panel(bits_in_groups(format), weights + p * size, in, floats + p * in * PANEL);
-    multiply_span(FLOAT32, count, panels, a, (const uint8_t *)floats, row, panel);
 }
 
 /* An item: two panels, or the last one, and up to SPAN rows. */
@@ -147,7 +148,7 @@ int panel_product(const Matrix *m, const float *x, int64_t x_stride, float *out,
         a.codes = (int16_t *)(a.steps + steps);
         share_out(rows, rows * m->in < WORTH_SHARING ? 1 : num_threads, do_round, &a);
     }
-    if (bits_in_groups(m->format) && rows > ROWS) {
+    if (group_bits(m->format) && rows > ROWS) {
         a.floats = malloc(sizeof(float) * (size_t)(num_threads * 2 * m->in * PANEL));
         if (!a.floats) return NO_MEMORY;
     }

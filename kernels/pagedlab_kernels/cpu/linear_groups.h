@@ -2,17 +2,18 @@
  * w = scale * code + least, where code is a whole number from 0 on. In 8 bits the least value is -128 scales. Files of
  * llama.cpp hold such groups (Q4_1, Q4_0, Q8_0), and panels hold what the file holds.
  *
- * The idea. A float is made of every weight, just before it is multiplied with, and sums are as linear.c makes them. The
- * product scale * code has so few bits that it is exact: the float is the one that stands for the weight everywhere else,
- * and a result is, bit for bit, what panels in float32 would give. Only less has to be read: 5 bits a weight, or 8.5.
+ * The idea. A float is made of every weight, just before it is multiplied with, and sums are as linear.c makes them.
+ * The product scale * code has so few bits that it is exact, so the float is the one that the weight is everywhere
+ * else, and a result is, bit for bit, what panels in float32 would give. Only less is read: 5 bits a weight, or 8.5.
+ * Of few rows, that is; where many meet a panel, it is made floats once for all of them.
  *
  * Of each group a panel holds
  *
  *        scales         least values, if 4 bits     words: in each, an output's next 8 weights (4, if 8 bits)
  *        PANEL float16  PANEL float16               GROUP * bits / 32 x PANEL of 32 bits
  *
- * and one load brings words of LANES outputs. A code is not shifted to the bottom of its word: where it lies it means 2^n
- * times as much, and meets a scale that is 2^n times as small, which is exact as well.
+ * and one load brings words of LANES outputs. A code is not shifted to the bottom of its word: where it lies it means
+ * 2^n times as much, and meets a scale that is 2^n times as small, which is exact as well.
  */
 #include "panels.h"
 
@@ -21,6 +22,8 @@
 
 INLINE int64_t words_at(const int bits) { return PANEL * (bits == 4 ? 4 : 2); }
 INLINE int64_t group_bytes(const int bits) { return words_at(bits) + PANEL * GROUP * bits / 8; }
+
+INLINE ivec load_words(const uint8_t *p) { return (ivec)load((const float *)p); }
 
 /* What the weights of a group have in common, of LANES outputs. */
 typedef struct {
@@ -55,10 +58,10 @@ INLINE void multiply_groups(const int bits, const int count, const int panels, c
             shared[i] = shared_at(bits, weights + i / WIDE * size + i % WIDE * LANES * 2);
         for (int word = 0; word < GROUP * bits / 32; word++) {
             ivec words[2 * WIDE];
-            for (int i = 0; i < panels * WIDE; i++) {
-                const uint8_t *at = weights + i / WIDE * size + words_at(bits) + (word * PANEL + i % WIDE * LANES) * 4;
-                if (i % WIDE == 0) ask_for(at + AHEAD, 1);
-                memcpy(words + i, at, sizeof *words);
+            for (int p = 0; p < panels; p++) {
+                const uint8_t *at = weights + p * size + words_at(bits) + word * PANEL * 4;
+                ask_for(at + AHEAD, 1);
+                for (int i = 0; i < WIDE; i++) words[p * WIDE + i] = load_words(at + i * LANES * 4);
             }
             for (int half = 0; half < 2; half++) {
 #pragma GCC unroll 4
@@ -83,8 +86,7 @@ INLINE void unpack_panel(const int bits, const uint8_t *weights, int64_t in, flo
             const Shared shared = shared_at(bits, weights + i * 2);
             float *o = out + i;
             for (int word = 0; word < GROUP * bits / 32; word++) {
-                ivec words;
-                memcpy(&words, weights + words_at(bits) + (word * PANEL + i) * 4, sizeof words);
+                ivec words = load_words(weights + words_at(bits) + (word * PANEL + i) * 4);
                 for (int half = 0; half < 2; half++, words >>= HALF)
                     for (int n = 0; n < HALF / bits; n++, o += PANEL) store(o, weights_in(bits, &shared, words, n));
             }

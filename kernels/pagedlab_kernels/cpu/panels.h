@@ -15,7 +15,7 @@ typedef struct {
     int add;        /* to what is in out */
     int16_t *codes; /* of x, where weights have 8 bits: [rows, in], */
     float *steps;   /* [rows, blocks] */
-    float *floats;  /* room for a thread's two panels each, where they are to be unpacked first; else NULL */
+    float *floats;  /* room for panels that were in groups, [threads, 2, in, PANEL]; NULL for few rows */
 } Product;
 
 /* LANES outputs of a row, from `output` on. */
