@@ -45,8 +45,9 @@ class Simulator:
     """One replica of ``system``, a preset of ``pagedlab.systems`` or None, under a cost model.
 
     ``model`` and ``gpu`` are names of ``pagedlab.arithmetic`` or sizes of your own; from them comes a roofline, and
-    how many pages fit. ``weight_bits``: the preset's, or 16, if None. ``cost`` is a cost model in place of it, which then needs ``num_pages``. ``knobs`` are those of
-    the engine, and override the preset's: what plans a step is the engine's own code.
+    how many pages fit. ``weight_bits``: the preset's, or 16, if None. ``cost`` is a cost model in place of all that,
+    which then needs ``num_pages``. ``knobs`` are those of the engine, and override the preset's: what plans a step is
+    the engine's own code.
 
         results = Simulator("sglang", model="Llama-3-8B", gpu="H100").run(chat(rate=4, count=1000))
         results.percentiles("ttft"), results.hit_rate, results.table()
