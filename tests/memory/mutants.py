@@ -141,7 +141,7 @@ MUTANTS = {
         Mutant(
             "a number is lost", "self.number[page], self.number[left] = number, spare", "self.number[page] = number"
         ),
-        Mutant("a mirror misses the move", "self.numbers]\n        self.dirty = 0", "self.numbers]"),
+        Mutant("a mirror misses the move", "self.numbers)\n        self.dirty = 0", "self.numbers)"),
     ],
     "memory/prefix_cache.py": [
         Mutant(
