@@ -26,6 +26,10 @@ class LogicalPages:
         self.where = list(range(num_pages))  #: logical -> physical
         self.number = list(range(num_pages))  #: physical -> logical
 
+    def pages(self, numbers: Sequence[int]) -> list[int]:
+        """Where logical pages are now. A hole is a hole."""
+        return [HOLE if number == HOLE else self.where[number] for number in numbers]
+
     def move(self, number: int, page: int) -> None:
         """Logical page ``number`` is in ``page`` from now on; the number that ``page`` had, which nobody uses, is
         that of the page it leaves."""
@@ -62,12 +66,11 @@ class LogicalTable(PageTable):
 
     def translate(self) -> None:
         """The map has changed: look all pages up anew."""
-        self.pages = [HOLE if number == HOLE else self.map.where[number] for number in self.numbers]
+        self.pages = self.map.pages(self.numbers)
         self.dirty = 0
 
     def is_sound(self) -> bool:
-        there = [HOLE if number == HOLE else self.map.where[number] for number in self.numbers]
-        return super().is_sound() and self.pages == there
+        return super().is_sound() and self.pages == self.map.pages(self.numbers)
 
 
 class LogicalManager(CacheManager):
@@ -111,7 +114,7 @@ class LogicalManager(CacheManager):
         if self._away.keys() != self.host.swapped.keys():
             raise InvariantViolation("a sequence is swapped out without its table, or a table without its sequence")
         for sequence, swapped in self.host.swapped.items():
-            there = [HOLE if number == HOLE else self.map.where[number] for number in self.logical(sequence)]
+            there = self.map.pages(self.logical(sequence))
             if there != swapped.pages:
                 raise InvariantViolation(f"sequence {sequence} is in host pages {swapped.pages}, the map says {there}")
 

@@ -136,7 +136,10 @@ class PageStore:
     def take(self) -> int:
         """A blank page with one reference; cached content makes room for it."""
         if not self.pool.num_free:
-            self._make_room()
+            if self.whole_sequences:
+                self._evict_sequence()
+            else:
+                self._evict(self.queue.next())
         return self.pool.take()
 
     def claim(self, page: int) -> None:
@@ -207,15 +210,14 @@ class PageStore:
         self.prefix_cache.check()
         self.host.check({page for page in self.prefix_cache.pages() if page >= self.host.first})
 
-    def _make_room(self) -> None:
+    def _evict_sequence(self) -> None:
         page = self.queue.next()
         left_by = self.queue.use_of(page).left_by
-        self._evict(page)
-        while self.whole_sequences and self.queue.parked_pages():
-            page = self.queue.next()
-            if self.queue.use_of(page).left_by != left_by:
-                break
+        while self.queue.use_of(page).left_by == left_by:
             self._evict(page)
+            if not self.queue.parked_pages():
+                break
+            page = self.queue.next()
 
     def _evict(self, page: int) -> None:
         self.stats.evictions += 1

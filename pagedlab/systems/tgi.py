@@ -91,7 +91,7 @@ class TGI(System):
     )
     left_out: ClassVar[tuple[str, ...]] = (
         "refusing a prompt longer than the prefill budget: here it is cut, and goes on beside those who decode",
-        "a prefill that turns out too small for its ratio is put back there: here it is asked for who waits only",
+        "putting a prefill back that the budgets cut below its ratio: here those who wait are counted, whoever fits",
         "padding, for models without paged attention: every model here has it",
     )
 

@@ -26,8 +26,10 @@ from pagedlab.scheduling.request import FinishReason
 from pagedlab.scheduling.sampling import SamplingParams
 from tests.engine.oracle import beams, generated
 from tests.memory.draws import MANAGERS
+from tests.systems.variants import VARIANTS
 
 Knobs = dict[str, Any]
+SIZES = ("page_size", "num_pages", "num_host_pages", "max_tokens_per_step", "max_sequences")
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,11 @@ def workloads(draw: st.DrawFn) -> Workload:
             whole_sequences=draw(st.booleans()),
         ),
     }
+    system = draw(st.sampled_from([None, None, *VARIANTS]))
+    if system is not None:  # a preset's choices, in place of those above that are not sizes
+        sizes = {knob: knobs[knob] for knob in SIZES if knob != "num_host_pages" or host}
+        knobs = VARIANTS[system].knobs() | sizes
+        del knobs["kv_dtype"]
     return Workload(come, knobs, draw(st.sampled_from([None, None, None, 8, 30])))
 
 

@@ -75,7 +75,7 @@ MUTANTS = {
         Mutant("a failed step's copy survives", "        self._fresh.add(target)\n", ""),
         Mutant("a copy asked for between steps is forgotten", "{copy.target for copy in self._copies}", "set()"),
         Mutant("a failed step's hits are counted", "        self.count(-self._queried, -self._hit)\n", ""),
-        Mutant("a conversation goes page by page", "while self.whole_sequences and", "while False and"),
+        Mutant("a conversation goes page by page", "            if self.whole_sequences:\n", "            if False:\n"),
         Mutant("what nobody wants goes to host memory", "take_cached() if worth_it else None", "take_cached()"),
         Mutant("what is cut off keeps its pages", "(page, *sorted(forgotten.cut_off))", "(page,)"),
         Mutant(
@@ -141,7 +141,7 @@ MUTANTS = {
         Mutant(
             "a number is lost", "self.number[page], self.number[left] = number, spare", "self.number[page] = number"
         ),
-        Mutant("a mirror misses the move", "self.numbers]\n        self.dirty = 0", "self.numbers]"),
+        Mutant("a mirror misses the move", "self.numbers)\n        self.dirty = 0", "self.numbers)"),
     ],
     "memory/prefix_cache.py": [
         Mutant(

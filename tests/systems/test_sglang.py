@@ -73,7 +73,7 @@ def test_the_least_recently_used_leaf_goes_and_an_emptied_parent_becomes_a_leaf(
     alone(scheduler, "other", [70, 71])
     left = []
     for _ in range(6):
-        scheduler.manager.store._make_room()
+        scheduler.manager.store._evict(scheduler.manager.store.queue.next())
         left.append([found(scheduler, run) for run in ([*range(10), 50, 51], [*range(10), 60, 61], [70, 71])])
     assert left[:2] == [[11, 12, 2], [10, 12, 2]], "the older branch, from its end"
     assert left[2:4] == [[10, 11, 2], [10, 10, 2]], "then the newer, which was used before the other"
