@@ -25,7 +25,7 @@ class Inside(Protocol):
 
 
 class AdmissionPolicy:
-    watches_progress = True  #: ``admits`` asks how far those inside have come, or what pages they hold
+    watches_progress = True  #: ``admits`` asks how far some of those inside have come, or which pages they hold
 
     def admits(self, sequence: Sequence, inside: Inside) -> bool:
         raise NotImplementedError
