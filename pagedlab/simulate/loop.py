@@ -12,27 +12,22 @@ import gc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from heapq import heappop, heappush
-from typing import Any, Protocol
+from typing import Any
 
 from pagedlab.errors import InvalidQuantity, InvalidRequest
 from pagedlab.scheduling.load import Offer
 from pagedlab.simulate.replica import Job, Replica
 from pagedlab.simulate.results import Requests, Results, Samples, Totals
+from pagedlab.simulate.routers import Router
 
 _END, _RING, _ARRIVE, _BEGIN = range(4)
-
-
-class Router(Protocol):
-    def choose(self, job: Job, replicas: list[Replica], now: float) -> Replica:
-        """Who gets ``job``. ``replicas`` are those that take requests; there is at least one."""
-        ...
 
 
 class Loop:
     """Serves ``offers``, which come in the order of ``at``, with ``replicas``, to the last token.
 
-    Fleets are made of what others may do here: set timers, add, drain and lose replicas, and submit a job again.
-    ``on_finish`` is called with each job that is done.
+    Fleets are made of what others may do here: set timers, add, drain and lose replicas, and route a job again.
+    ``on_add`` is called with each replica that is added, ``on_finish`` with each job that is done.
     """
 
     def __init__(self, replicas: Iterable[Replica], offers: Iterable[Offer], router: Router) -> None:
@@ -41,8 +36,13 @@ class Loop:
         self.replicas: list[Replica] = []  #: those that take requests
         self.draining: list[Replica] = []  #: those that finish what they have, and go
         self.requests, self.samples, self.totals = Requests(), Samples(), Totals()
+        self.on_add: list[Callable[[Replica], None]] = []
         self.on_finish: list[Callable[[Job], None]] = []
-        self.homeless: list[Job] = []  #: jobs that came when there was no replica
+        # What becomes of a job when it has arrived, and when its replica is done with it.
+        self.arrived: Callable[[Job], None] = self.route
+        self.served: Callable[[Job], None] = self.finish
+        self.coming: list[Replica] = []  #: those that will take requests
+        self.homeless: list[Job] = []  #: jobs that came when nobody took them, and somebody is coming
         self.num_open = 0  #: jobs that have arrived and are not done
         self._offers, self._num_jobs, self._num_to_come = iter(offers), 0, 0
         self._heap: list[tuple[float, int, int, Any]] = []
@@ -76,10 +76,22 @@ class Loop:
 
         self.at(self.now, ring)
 
+    def expect(self, replica: Replica, seconds: float, *, paid: bool) -> None:
+        """In so many seconds ``replica`` is added. ``paid``: it costs from now on, and not only from then on."""
+        self.coming.append(replica)
+        if paid:
+            self._since[replica] = self.now
+        self.at(self.now + seconds, lambda: self.add(replica))
+
     def add(self, replica: Replica) -> None:
         """From now on requests may go to ``replica``; whoever found none goes to it."""
+        if replica in self.coming:
+            self.coming.remove(replica)
         self.replicas.append(replica)
-        self._since[replica] = self.now
+        self._since.setdefault(replica, self.now)
+        self.router.joined(replica)
+        for tell in self.on_add:
+            tell(replica)
         homeless, self.homeless = self.homeless, []
         for job in homeless:
             self.route(job)
@@ -87,31 +99,44 @@ class Loop:
     def drain(self, replica: Replica) -> None:
         """``replica`` gets no more requests, and goes when it has answered those that it has."""
         self.replicas.remove(replica)
+        self.router.left(replica)
         self.draining.append(replica)
         self._let_go(replica)
 
     def lose(self, replica: Replica) -> list[Job]:
-        """``replica`` and its pages are gone. Returns the jobs that it had, which are nobody's now."""
-        (self.replicas if replica in self.replicas else self.draining).remove(replica)
+        """``replica`` and its pages are gone. Returns the jobs that it had, which are nobody's now: route them."""
+        if replica in self.replicas:
+            self.replicas.remove(replica)
+            self.router.left(replica)
+        else:
+            self.draining.remove(replica)
         self._due.pop(replica, None)
+        jobs = replica.lose_everything(self.now)
         self._settle(replica)
-        return replica.lose_everything()
+        for job in jobs:
+            self.router.ended(job, replica)
+        self.totals.num_lost_replicas += 1
+        self.totals.num_rerouted += len(jobs)
+        return jobs
 
     def route(self, job: Job) -> None:
-        """Have the router choose who gets ``job``."""
-        if self.replicas:
-            self.submit(job, self.router.choose(job, self.replicas, self.now))
-        else:
+        """Have the router choose who gets ``job``. Where nobody takes it, and nobody is coming, it is refused."""
+        replica = self.router.choose(job, self.replicas, self.now) if self.replicas else None
+        if replica is not None:
+            self.submit(job, replica)
+        elif self.coming:
             self.homeless.append(job)
+        else:
+            self._refuse()
 
     def submit(self, job: Job, replica: Replica) -> None:
         """``replica`` gets ``job`` now. A job that it can never serve is counted as refused."""
         try:
             replica.submit(job)
         except InvalidRequest:
-            self.totals.num_refused += 1
-            self.num_open -= 1
+            self._refuse()
             return
+        self.router.sent(job, replica)
         if replica.is_busy:
             sooner = replica.interrupt(self.now)
             if sooner is not None:
@@ -119,12 +144,23 @@ class Loop:
         elif replica not in self._due:
             self._due[replica] = self._push(self.now, _BEGIN, replica)
 
+    def finish(self, job: Job) -> None:
+        """``job`` has all its tokens."""
+        self.num_open -= 1
+        self.requests.add(job)
+        self.totals.seconds = self.now
+        if job.offer.then is not None:
+            for following in job.offer.then(self.now):
+                self._expect(following)
+        for tell in self.on_finish:
+            tell(job)
+
     def run(self, advance: Callable[[float], None] = lambda amount: None) -> Results:
         """To the last token. ``advance`` is told of every job that is done."""
         self.on_finish.append(lambda job: advance(1))
         with _rare_garbage_collection():
             self._run()
-        for replica in (*self.replicas, *self.draining):
+        for replica in list(self._since):
             self._settle(replica)
         return Results(self.requests, self.samples, self.totals)
 
@@ -145,7 +181,7 @@ class Loop:
         self.num_open += 1
         job = Job(offer, self._num_jobs, offer.at)
         self._num_jobs += 1
-        self.route(job)
+        self.arrived(job)
         if offer is self._next:
             self._await_next_offer()
 
@@ -155,7 +191,8 @@ class Loop:
     def _end(self, replica: Replica) -> None:
         del self._due[replica]
         for job in replica.end(self.now):
-            self._finish(job)
+            self.router.ended(job, replica)
+            self.served(job)
         if not replica.has_work:
             self._let_go(replica)
         elif self._heap and self._heap[0][0] <= self.now:  # somebody arrives at this very moment
@@ -163,15 +200,9 @@ class Loop:
         else:
             self._begin(replica)
 
-    def _finish(self, job: Job) -> None:
+    def _refuse(self) -> None:
         self.num_open -= 1
-        self.requests.add(job)
-        self.totals.seconds = self.now
-        if job.offer.then is not None:
-            for following in job.offer.then(self.now):
-                self._expect(following)
-        for tell in self.on_finish:
-            tell(job)
+        self.totals.num_refused += 1
 
     def _let_go(self, replica: Replica) -> None:
         if replica in self.draining and not replica.has_work:

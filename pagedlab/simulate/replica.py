@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cache
 
 from pagedlab.errors import InvariantViolation
 from pagedlab.scheduling.load import END, Offer, answer_of
 from pagedlab.scheduling.plan import SampleRow, StepPlan
-from pagedlab.scheduling.request import Request, Status
+from pagedlab.scheduling.request import FinishReason, Request, Status
 from pagedlab.scheduling.request import Sequence as Stream
 from pagedlab.scheduling.sampling import SamplingParams
 from pagedlab.scheduling.scheduler import Scheduler
@@ -29,17 +29,20 @@ class Job:
     last: float = -1.0  #: all its tokens had come
     num_cached: int = 0  #: prompt tokens that were found in the cache when it first came in
     num_preemptions: int = 0
+    num_said: int = 0  #: tokens of its answer that had come when a replica was lost: the next one says those after them
 
 
 class Replica:
     """``scheduler`` and its pages, under ``cost``: the seconds that a step of a shape takes."""
 
-    def __init__(self, scheduler: Scheduler, cost: CostModel, number: int = 0) -> None:
+    def __init__(self, scheduler: Scheduler, cost: CostModel, number: int = 0, pool: str = "") -> None:
         self.scheduler, self.cost, self.number = scheduler, cost, number
+        self.pool = pool  #: of replicas, that it belongs to
         self.jobs: dict[Request, Job] = {}  #: what it has been given and has not finished
         self.busy_seconds = 0.0
         self.num_steps = 0
         self.num_tokens = 0  #: computed, those that were computed again included
+        self.num_lost = 0  #: tokens of its jobs that it had in its pages when it was lost
         self._answers: dict[Request, list[Answer]] = {}
         self._quiet = scheduler if isinstance(scheduler, QuietScheduler) else None
         if self._quiet is not None:
@@ -58,14 +61,18 @@ class Replica:
         return self.scheduler.has_work
 
     def submit(self, job: Job) -> None:
-        """Put a job in line. Raises InvalidRequest where it can never be served, and nothing has changed."""
-        offer = job.offer
-        params = _params(offer.allowed or offer.num_output, offer.n)
-        request = Request(str(job.number), list(offer.prompt), params, salt=offer.salt)
+        """Put a job in line. Raises InvalidRequest where it can never be served, and nothing has changed.
+
+        What it has said already is prompt here: computed in one go with it, as after a preemption.
+        """
+        offer, said = job.offer, job.num_said
+        answers = [answer_of(offer, job.number, index) for index in range(offer.n)]
+        params = _params((offer.allowed or offer.num_output) - said, offer.n)
+        request = Request(str(job.number), [*offer.prompt, *answers[0][:said]], params, salt=offer.salt)
         self.scheduler.add(request)
         job.replica = self.number
         self.jobs[request] = job
-        self._answers[request] = [answer_of(offer, job.number, index) for index in range(offer.n)]
+        self._answers[request] = [answer[said:] for answer in answers] if said else answers
 
     def begin(self, now: float) -> float:
         """Start what comes next, and return when it ends: a step, or as many steps as decide nothing."""
@@ -100,13 +107,7 @@ class Replica:
 
     def end(self, now: float) -> list[Job]:
         """What was begun has ended. Returns the jobs that are done with it."""
-        steps = len(self._ends)
-        self.num_steps += steps
-        self.num_tokens += steps * self._width
-        for end in self._ends:
-            self.busy_seconds += end - self._began
-            self._began = end
-        self._ends.clear()
+        steps = self._count_steps(now)
         plan, self._plan = self._plan, None
         if plan is None:
             assert self._quiet is not None
@@ -130,14 +131,38 @@ class Replica:
                 done.append(job)
         return done
 
-    def lose_everything(self) -> list[Job]:
-        """The machine is gone, with all pages and whatever it was doing. Returns the jobs that it had."""
+    def lose_everything(self, now: float) -> list[Job]:
+        """The machine is gone, with all pages and the step under way. Returns the jobs that it had.
+
+        What a job has said by then, it keeps. Several answers to one prompt begin anew together: they share its pages.
+        """
+        steps = self._count_steps(now)
+        if self._ends:
+            self.busy_seconds += now - self._began
+        if steps and self._quiet is not None:
+            self._quiet.skip(steps)
+        for request, job in self.jobs.items():
+            for sequence in request.sequences:
+                self.scheduler.finish(sequence, FinishReason.ABORT)
+                self.num_lost += sequence.num_computed
+            if job.offer.n == 1:
+                job.num_said += request.sequences[0].num_output
+            request.sequences = []
         jobs = list(self.jobs.values())
         self.jobs.clear()
         self._answers.clear()
-        self._ends.clear()
-        self._plan = None
         return jobs
+
+    def _count_steps(self, now: float) -> int:
+        """Of those under way, the steps that have ended by now."""
+        ended = self._ends[: bisect_right(self._ends, now)]
+        del self._ends[: len(ended)]
+        self.num_steps += len(ended)
+        self.num_tokens += len(ended) * self._width
+        for end in ended:
+            self.busy_seconds += end - self._began
+            self._began = end
+        return len(ended)
 
     def _answer(self, sequence: Stream) -> Answer:
         return self._answers[sequence.request][sequence.index]

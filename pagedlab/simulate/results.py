@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -109,11 +109,15 @@ class Totals:
 
     seconds: float = 0.0  #: from the start to the last token
     replica_seconds: float = 0.0  #: that have to be paid for
+    pool_seconds: dict[str, float] = field(default_factory=dict)  #: of these, by the pool that the replica was in
     busy_seconds: float = 0.0  #: of these, with a step under way
     num_replicas: int = 0
     num_steps: int = 0
     num_tokens: int = 0  #: computed, those that were computed again included
     num_refused: int = 0  #: requests that could never be served
+    num_lost_replicas: int = 0
+    num_rerouted: int = 0  #: requests that had to go elsewhere for it; one may more than once
+    num_lost_tokens: int = 0  #: that were in the pages of these, and had to be computed or hit anew
     evictions: int = 0
     copies: int = 0
     swaps: int = 0
@@ -122,10 +126,12 @@ class Totals:
         """``replica`` was there for so long, and will do no more."""
         stats = replica.scheduler.manager.stats
         self.replica_seconds += seconds
+        self.pool_seconds[replica.pool] = self.pool_seconds.get(replica.pool, 0.0) + seconds
         self.busy_seconds += replica.busy_seconds
         self.num_replicas += 1
         self.num_steps += replica.num_steps
         self.num_tokens += replica.num_tokens
+        self.num_lost_tokens += replica.num_lost
         self.evictions += stats.evictions
         self.copies += stats.copies
         self.swaps += stats.swaps
@@ -184,12 +190,15 @@ class Results:
         values = sorted(getattr(self.requests, what))
         return {percent: percentile(values, percent) for percent in percents}
 
-    def cost_per_million(self, dollars_per_hour: float) -> float:
-        """Dollars for a million output tokens, at a price for an hour of a replica."""
-        output = self.requests.output_tokens
+    def cost_per_million(self, dollars_per_hour: float | Mapping[str, float]) -> float:
+        """Dollars for a million output tokens, at a price for an hour of a replica, or at one for each pool."""
+        output, seconds = self.requests.output_tokens, self.totals.pool_seconds
         if not output:
             raise InvalidQuantity("no token came out: a price for a million of them cannot be told")
-        return dollars_per_hour * self.totals.replica_seconds / 3600 / output * 1e6
+        prices = dollars_per_hour if isinstance(dollars_per_hour, Mapping) else dict.fromkeys(seconds, dollars_per_hour)
+        if not prices.keys() >= seconds.keys():
+            raise InvalidQuantity(f"prices of {sorted(prices)} were given; replicas were in {sorted(seconds)}")
+        return sum(prices[pool] * paid for pool, paid in seconds.items()) / 3600 / output * 1e6
 
     def summary(self, slo: Slo | None = None) -> dict[str, float]:
         """What a table shows of a run. Latencies are in seconds."""

@@ -16,9 +16,11 @@ from pagedlab.scheduling.load import Offer
 from pagedlab.scheduling.scheduler import Scheduler
 from pagedlab.simulate.cost import CostModel, Roofline, named
 from pagedlab.simulate.loop import Loop
+from pagedlab.simulate.pool import UntouchedPool
 from pagedlab.simulate.quiet import QuietScheduler
 from pagedlab.simulate.replica import Job, Replica
 from pagedlab.simulate.results import Results
+from pagedlab.simulate.routers import Router
 from pagedlab.systems import System, preset
 from pagedlab.systems.system import DATA_PLANE
 
@@ -34,10 +36,10 @@ def quick_hash(parent: bytes, tokens: Sequence[int]) -> bytes:
     return hash((parent, tokens)).to_bytes(8, "little", signed=True)
 
 
-class TheOnlyOne:
+class TheOnlyOne(Router):
     """The router of a single replica."""
 
-    def choose(self, job: Job, replicas: list[Replica], now: float) -> Replica:
+    def choose(self, job: Job, replicas: Sequence[Replica], now: float) -> Replica:
         return replicas[0]
 
 
@@ -90,13 +92,13 @@ class Simulator:
         self.cost, self.num_pages = cost, num_pages
         self._scheduler: type[Scheduler] = QuietScheduler if fast else Scheduler
 
-    def replica(self, number: int = 0, *, trace: Trace | None = None) -> Replica:
+    def replica(self, number: int = 0, *, pool: str = "", trace: Trace | None = None) -> Replica:
         """A new one, with nothing in its cache."""
         knobs = {name: value for name, value in self._knobs().items() if name not in DATA_PLANE}
-        knobs = {"num_pages": self.num_pages, "trace": trace, "scheduler": self._scheduler} | knobs
+        knobs = {"pool": UntouchedPool(self.num_pages), "trace": trace, "scheduler": self._scheduler} | knobs
         if knobs.get("prefix_cache", "hash") == "hash":
             knobs["prefix_cache"] = HashPrefixCache(knobs.get("page_size", 16), hash_page=quick_hash)
-        return Replica(assemble(**knobs), self.cost, number)
+        return Replica(assemble(**knobs), self.cost, number, pool)
 
     def _knobs(self) -> dict[str, Any]:
         """New ones each time: policies remember, and each replica has its own."""
