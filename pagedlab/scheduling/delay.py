@@ -49,8 +49,17 @@ class SharedPage:
 DELAYS: dict[str, Delay | None] = {"none": None, "shared_page": SharedPage()}
 
 
-def pick(order: Order, lookup: Lookup, delay: Delay, put_off: set[Sequence], inside: Inside) -> Sequence | None:
-    """Whom ``order`` picks of those who wait and are not put off; None if all are. Others join ``put_off``."""
+def next_in_line(
+    order: Order, lookup: Lookup, delay: Delay | None, put_off: set[Sequence], inside: Inside
+) -> Sequence | None:
+    """Whom ``order`` picks of those who wait and are not put off; None if all are. Others join ``put_off``.
+
+    The overdue are asked neither for order nor for delay.
+    """
+    if inside.waiting[0].overdue:
+        return inside.waiting[0]
+    if delay is None:
+        return inside.waiting[order.pick(inside.waiting, lookup)]
     found: dict[Sequence, int] = {}
 
     def look(sequence: Sequence) -> int:

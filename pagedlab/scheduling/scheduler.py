@@ -18,7 +18,7 @@ from pagedlab.memory.events import EventKind
 from pagedlab.memory.manager import CacheManager
 from pagedlab.memory.prefix_cache import Salt
 from pagedlab.scheduling.admission import AdmissionPolicy, MaxUtilisation
-from pagedlab.scheduling.delay import Delay, pick
+from pagedlab.scheduling.delay import Delay, next_in_line
 from pagedlab.scheduling.drafts import Drafter, add_drafts
 from pagedlab.scheduling.limits import Limits, refuse_impossible, refuse_impossible_pin, slots_for_one
 from pagedlab.scheduling.order import FirstComeFirstServed, Order
@@ -221,7 +221,10 @@ class Scheduler:
             return
         places = self._places()
         put_off: set[Sequence] = set()
-        while self.waiting and budget > 0 and (sequence := self._next_in_line(put_off)) is not None:
+        while self.waiting and budget > 0:
+            sequence = next_in_line(self.order, self._lookup, self.delay, put_off, self)
+            if sequence is None:
+                break
             if sequence.width > places and not others and self._preempt_idle_beam(plan):
                 places = self._places()
                 continue
@@ -371,13 +374,6 @@ class Scheduler:
         if sequence.overdue:
             return False, (sequence.request.arrival, sequence.index)
         return True, self.order.key(sequence)
-
-    def _next_in_line(self, put_off: set[Sequence]) -> Sequence | None:
-        if self.waiting[0].overdue:
-            return self.waiting[0]
-        if self.delay is not None:
-            return pick(self.order, self._lookup, self.delay, put_off, self)
-        return self.waiting[self.order.pick(self.waiting, self._lookup)]
 
     def _lookup(self, sequence: Sequence) -> int:
         return self.manager.lookup(sequence.token_ids, sequence.request.salt)
