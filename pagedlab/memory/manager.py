@@ -172,6 +172,19 @@ class CacheManager(Holdings):
         self.stats.swaps += 1
         return True
 
+    def receive(self, sequence: int, num_tokens: int) -> bool:
+        """Another machine has computed the first ``num_tokens`` of a sequence, and its pages arrive in host memory.
+
+        It can be admitted as if it had been swapped out here. False, and nothing changes, without room.
+        """
+        if sequence in self._holdings or sequence in self.host.swapped:
+            raise ValueError(f"sequence {sequence} has pages here already; release them first")
+        num_pages = self.pages_for(num_tokens)
+        if num_tokens < 1 or num_pages > self.host.num_available:
+            return False
+        self.host.swapped[sequence] = Swapped([self.host.take() for _ in range(num_pages)], num_tokens)
+        return True
+
     def drop_swapped(self, sequence: int) -> None:
         """What a sequence left in host memory, if anything, is not needed any more."""
         if sequence in self.host.swapped:

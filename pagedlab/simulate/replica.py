@@ -29,7 +29,9 @@ class Job:
     last: float = -1.0  #: all its tokens had come
     num_cached: int = 0  #: prompt tokens that were found in the cache when it first came in
     num_preemptions: int = 0
-    num_said: int = 0  #: tokens of its answer that had come when a replica was lost: the next one says those after them
+    num_said: int = 0  #: tokens of its answer that it brings along: its replica says those after them
+    num_computed: int = 0  #: tokens whose pages it brings along
+    prefill_only: bool = False  #: its replica computes the prompt, says one token and is done with it
 
 
 class Replica:
@@ -63,16 +65,20 @@ class Replica:
     def submit(self, job: Job) -> None:
         """Put a job in line. Raises InvalidRequest where it can never be served, and nothing has changed.
 
-        What it has said already is prompt here: computed in one go with it, as after a preemption.
+        What it has said already is prompt here: computed in one go with it, as after a preemption, but for what it
+        brings along in pages. Where there is no host memory left for these, they are dropped.
         """
         offer, said = job.offer, job.num_said
-        answers = [answer_of(offer, job.number, index) for index in range(offer.n)]
-        params = _params((offer.allowed or offer.num_output) - said, offer.n)
-        request = Request(str(job.number), [*offer.prompt, *answers[0][:said]], params, salt=offer.salt)
+        n, allowed = (1, 1) if job.prefill_only else (offer.n, (offer.allowed or offer.num_output) - said)
+        answers = [answer_of(offer, job.number, index) for index in range(n)]
+        request = Request(str(job.number), [*offer.prompt, *answers[0][:said]], _params(allowed, n), salt=offer.salt)
         self.scheduler.add(request)
+        if job.num_computed:
+            self.scheduler.manager.receive(request.sequences[0].id, job.num_computed)
         job.replica = self.number
         self.jobs[request] = job
-        self._answers[request] = [answer[said:] for answer in answers] if said else answers
+        last = said + 1 if job.prefill_only else offer.num_output
+        self._answers[request] = [answer[said:last] for answer in answers]
 
     def begin(self, now: float) -> float:
         """Start what comes next, and return when it ends: a step, or as many steps as decide nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import Any
 
 from pagedlab.arithmetic import Machine, ModelShape
@@ -90,7 +90,16 @@ class Simulator:
                 raise InvalidConfig("a cost model of your own does not say how many pages there are: give num_pages")
             num_pages = cost.num_pages(knobs.get("page_size", 16))
         self.cost, self.num_pages = cost, num_pages
+        self.num_host_pages: int = knobs.get("num_host_pages", 0)
         self._scheduler: type[Scheduler] = QuietScheduler if fast else Scheduler
+
+    def with_host_memory(self) -> Simulator:
+        """This one, or if it has none, one like it with as many pages in host memory as on the device."""
+        if self.num_host_pages:
+            return self
+        other = copy(self)
+        other.num_host_pages, other._own = self.num_pages, self._own | {"num_host_pages": self.num_pages}
+        return other
 
     def replica(self, number: int = 0, *, pool: str = "", trace: Trace | None = None) -> Replica:
         """A new one, with nothing in its cache."""
@@ -98,7 +107,10 @@ class Simulator:
         knobs = {"pool": UntouchedPool(self.num_pages), "trace": trace, "scheduler": self._scheduler} | knobs
         if knobs.get("prefix_cache", "hash") == "hash":
             knobs["prefix_cache"] = HashPrefixCache(knobs.get("page_size", 16), hash_page=quick_hash)
-        return Replica(assemble(**knobs), self.cost, number, pool)
+        scheduler = assemble(**knobs)
+        if self.num_host_pages:
+            scheduler.manager.host.pool = UntouchedPool(self.num_host_pages)
+        return Replica(scheduler, self.cost, number, pool)
 
     def _knobs(self) -> dict[str, Any]:
         """New ones each time: policies remember, and each replica has its own."""
