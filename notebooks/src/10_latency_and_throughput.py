@@ -581,8 +581,7 @@ print(
 
 # %%
 from pagedlab.arithmetic import MACHINES, MODELS, prefill_cost, seconds
-from pagedlab.simulate.simulator import Simulator
-from pagedlab.simulate.workload import WORKLOADS
+from pagedlab.simulate import WORKLOADS, Simulator
 
 h100 = Simulator("vllm", model="Llama-3-8B", gpu="H100")
 alone = h100.run([Offer(0.0, list(range(2000)), 2)])

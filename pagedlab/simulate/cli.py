@@ -33,6 +33,8 @@ def simulate(
     model: Annotated[str, typer.Option(help="A model that pagedlab.arithmetic knows the sizes of.")] = "Llama-3-8B",
     gpu: Annotated[str, typer.Option(help="A machine that it knows: H100, A100, L4 …")] = "H100",
     ranks: Annotated[int, typer.Option(help="Machines that share one model.")] = 1,
+    replicas: Annotated[int, typer.Option(help="So many of them, behind a router.")] = 1,
+    router: Annotated[str, typer.Option(help="random, round_robin, least_loaded, two_choices or prefix.")] = "prefix",
     rate: Annotated[float, typer.Option(help="Sessions a second.")] = 4.0,
     sessions: Annotated[int, typer.Option(help="How many of them; each is one request or more.")] = 1000,
     seed: Annotated[int, typer.Option(help="Same seed, same load.")] = 0,
@@ -51,6 +53,7 @@ def simulate(
     """
     from pagedlab.progress import progress_bar
     from pagedlab.scheduling.latency import Slo
+    from pagedlab.simulate.fleet import Fleet
     from pagedlab.simulate.simulator import Simulator
     from pagedlab.simulate.within import within_context
     from pagedlab.systems import SYSTEMS
@@ -64,7 +67,8 @@ def simulate(
         most = simulator.replica().scheduler.max_sequence_tokens
         with progress_bar(f"Simulating {name}", None if trace else sessions) as advance:
             offers = _offers(workload, rate, sessions, seed, trace, trace_format)
-            runs[name] = simulator.run(within_context(_counted(offers, advance), most))
+            fleet = Fleet(simulator, replicas, router)  # one replica in a fleet is that replica
+            runs[name] = fleet.run(within_context(_counted(offers, advance), most))
     figures = {name: _figures(results, slo, price) for name, results in runs.items()}
     if csv is not None:
         _write(csv, runs)

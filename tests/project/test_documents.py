@@ -29,7 +29,7 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 
 def test_the_examples_of_the_readme_run(smollm2_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first, second = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    first, second, third = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
     names: dict[str, Any] = {}
     exec(first, names)
     assert [output.finished for output in names["outputs"]] == [True, True]
@@ -37,6 +37,9 @@ def test_the_examples_of_the_readme_run(smollm2_path: Path, capsys: pytest.Captu
     with ThreadPoolExecutor(1) as elsewhere:  # an event loop may run in this thread: the browser tests' one stays
         elsewhere.submit(exec, second, {}).result()
     assert set(json.loads(capsys.readouterr().out)) == {"name", "people"}
+    exec(third, names)
+    assert len(names["results"].requests) >= 500
+    assert "ttft" in capsys.readouterr().out
 
 
 def test_the_changelog_knows_this_version() -> None:

@@ -41,6 +41,14 @@ def test_all_five_are_compared_with_one_word():
     assert list(figures) == ["vllm", "tensorrt_llm", "sglang", "lmdeploy", "tgi"]
 
 
+def test_replicas_share_the_load_and_cost_more():
+    words = ("chat", "--sessions", "40", "--json", "--price", "2")
+    one, four = (json.loads(run(*words, "--replicas", number))["vllm"] for number in ("1", "4"))
+    assert one["requests"] == four["requests"]
+    assert four["utilisation"] < one["utilisation"]
+    assert four["dollars_per_million_tokens"] > one["dollars_per_million_tokens"]
+
+
 def test_a_recorded_trace_takes_the_place_of_a_workload(tmp_path):
     trace = tmp_path / "trace.csv"
     lines = [f"2023-11-16 18:15:{second:02}.0000000,{100 + second},{10 + second}" for second in range(10)]
@@ -56,6 +64,7 @@ def test_a_recorded_trace_takes_the_place_of_a_workload(tmp_path):
         (("poetry",), "is no workload"),
         (("--rate", "0"), "must be finite and above 0"),
         (("--gpu", "abacus"), "there are L4"),
+        (("--replicas", "2", "--router", "oracle"), "there are 'random'"),
     ],
 )
 def test_what_does_not_exist_is_refused_with_what_there_is(words, said):
