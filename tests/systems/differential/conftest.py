@@ -21,3 +21,8 @@ def started(name: str) -> Iterator[Peer]:
 @pytest.fixture(scope="session")
 def vllm() -> Iterator[Peer]:
     yield from started("vllm")
+
+
+@pytest.fixture(scope="session")
+def lmdeploy() -> Iterator[Peer]:
+    yield from started("lmdeploy")

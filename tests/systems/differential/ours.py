@@ -99,6 +99,11 @@ class Ours:
         list(self._events())  # theirs tell that all is cleared, and no page by its name
         return {"done": True, "memory": self._memory()}
 
+    def number_of(self, name: str) -> tuple[int, int]:
+        """The sequence's number in the cache manager, and how many tokens it has."""
+        number = self._numbers[name]
+        return number, len(self._tokens[number][0])
+
     # What is seen
 
     def _know(self, number: int, name: str, tokens: list[int], salt: str | None) -> None:
