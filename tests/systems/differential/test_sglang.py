@@ -92,7 +92,9 @@ def branches(cache: Any) -> Iterator[str]:
 
 
 def line(manager: CacheManager, prompts: list[list[int]]) -> list[int]:
-    matched = [manager.lookup([*prompt, 0]) for prompt in prompts]  # of a waiting prompt all but the last can be hit
+    matched: Any = [
+        manager.lookup([*prompt, 0]) for prompt in prompts
+    ]  # of a waiting prompt all but the last can be hit
     waiting: list[Any] = list(range(len(prompts)))
     order = LongestPrefixMatch()
     return [waiting.pop(order.pick(waiting, matched.__getitem__)) for _ in prompts]
