@@ -37,8 +37,8 @@ class VLLM(System):
         "a free queue in which hashed pages wait at the tail and blank ones at the head",
         "a sequence's pages are freed last page first, so its tail is evicted before its head",
         "full pages are registered when they are allocated: requests of one step can share",
-        "one budget of tokens for running and waiting alike, the running ones first",
         "a prompt comes in when the whole of it fits the pages that are left, whatever those inside may yet need",
+        "one budget of tokens for running and waiting alike, the running ones first",
         "the last in line gives way by recompute, and nobody comes in during such a step",
     )
     left_out: ClassVar[tuple[str, ...]] = (

@@ -132,19 +132,6 @@ def test_vllm_admits_nobody_in_a_step_that_preempted():
     assert first.sequences[0].num_preemptions == 0
 
 
-def test_vllm_lets_a_prompt_in_when_the_whole_of_it_fits_or_if_told_so_its_first_chunk():
-    waiting = {}
-    for whole in (True, False):
-        system = VLLM(block_size=4, max_num_batched_tokens=9, scheduler_reserve_full_isl=whole)
-        scheduler = system.scheduler(32)
-        one(scheduler, "a", [1] * 9, 8)  # three pages of eight
-        step(scheduler)
-        one(scheduler, "b", list(range(2, 24)), 1)  # six, of which a step takes two
-        step(scheduler)
-        waiting[whole] = [sequence.request.id for sequence in scheduler.waiting]
-    assert waiting == {True: ["b"], False: []}
-
-
 def test_guaranteed_no_evict_never_preempts_where_max_utilization_does():
     careful = TensorRTLLM(tokens_per_block=8)
     bold = TensorRTLLM(tokens_per_block=8, capacity_scheduler_policy="MAX_UTILIZATION")
