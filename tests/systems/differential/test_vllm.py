@@ -76,10 +76,10 @@ def memory(vllm: Peer) -> Make:
     return make
 
 
-def scheduler(vllm: Peer, **options: Any) -> Make:
+def scheduler(vllm: Peer) -> Make:
     def make(choose: Choose) -> World:
         setup = random_setup(choose)
-        ours = both(vllm, setup, **{"scheduler_reserve_full_isl": choose(3) != 0, **options})
+        ours = both(vllm, setup, scheduler_reserve_full_isl=choose(3) != 0)
         return SchedulerWorld(ours, vllm, to_the_page(setup), setup)
 
     return make
