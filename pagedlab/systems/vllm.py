@@ -43,8 +43,8 @@ class VLLM(System):
         "two pages may hold the same content, and a running page table is never rewritten",
         "a hit leaves at least one token to compute, and an admission that does not fit changes nothing",
         "full pages are registered when they are allocated: requests of one step can share",
-        "one budget of tokens for running and waiting alike, the running ones first",
         "a prompt comes in when the whole of it fits the pages that are left, whatever those inside may yet need",
+        "one budget of tokens for running and waiting alike, the running ones first",
         "the last running one (or the least urgent) gives way by recompute, and waits at the head of the line",
         "nobody comes in during a step in which somebody gave way",
     )

@@ -141,16 +141,3 @@ def test_what_was_preempted_is_computed_again_and_hits_what_is_left_of_it():
     while scheduler.has_work:
         step(scheduler)
     assert victim.token_ids[: len(said)] == said and victim.num_output == 20
-
-
-def test_vllm_lets_a_prompt_in_when_the_whole_of_it_fits_or_if_told_so_its_first_chunk():
-    waiting = {}
-    for whole in (True, False):
-        system = VLLM(block_size=4, max_num_batched_tokens=9, scheduler_reserve_full_isl=whole)
-        scheduler = system.scheduler(32)
-        one(scheduler, "a", [1] * 9, 8)  # three pages of eight
-        step(scheduler)
-        one(scheduler, "b", list(range(2, 24)), 1)  # six, of which a step takes two
-        step(scheduler)
-        waiting[whole] = [sequence.request.id for sequence in scheduler.waiting]
-    assert waiting == {True: ["b"], False: []}

@@ -26,3 +26,8 @@ def vllm() -> Iterator[Peer]:
 @pytest.fixture(scope="session")
 def lmdeploy() -> Iterator[Peer]:
     yield from started("lmdeploy")
+
+
+@pytest.fixture(scope="session")
+def sglang() -> Iterator[Peer]:
+    yield from started("sglang")

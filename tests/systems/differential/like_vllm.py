@@ -1,21 +1,10 @@
-"""Two decisions in which pagedlab is not vLLM, taken vLLM's way, so that all the rest can be compared to the page."""
+"""A decision in which pagedlab is not vLLM, taken vLLM's way, so that all the rest can be compared to the page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pagedlab.memory.pool import PagePool
 from pagedlab.memory.prefix_hash import HashPrefixCache, _Content
-
-
-class LastFreedFirst(PagePool):
-    """Of blank pages vLLM takes the one that became blank last; ours, the one that has been blank for longest."""
-
-    def drop(self, page: int, *, keep: bool) -> int:
-        left = super().drop(page, keep=keep)
-        if left == 0 and not keep:
-            self._free.rotate(1)
-        return left
 
 
 class FirstPublished(HashPrefixCache):

@@ -154,3 +154,10 @@ def up_to_names_of_pages(answer: Any) -> Any:
     tables = {name: [number(page) for page in pages] for name, pages in sorted(answer["tables"].items())}
     parked = [[number(page), held] for page, held in answer["queue"] if held is not None]
     return {**answer, "tables": tables, "queue": parked, "blank": len(answer["queue"]) - len(parked)}
+
+
+def by_content(answer: Answer) -> Any:
+    """``answer`` of a system that keeps no line of eviction, in which no two pages hold the same."""
+    memory = answer["memory"]
+    queue = sorted(memory["queue"], key=lambda entry: entry[1] or "")
+    return up_to_names_of_pages({**answer, "memory": {**memory, "queue": queue}})

@@ -1,14 +1,14 @@
 """Our cache manager with a radix tree over pages, and LMDeploy's block manager with its block trie, asked the same.
 
 Compared are hits, page tables, what enters and leaves the trie in which order, and what could leave it. Where pagedlab
-decided differently, a test says so, and like_lmdeploy.py takes LMDeploy's way. Not compared: its scheduler's turns of
+decided differently, a test says so, and one_page.py takes LMDeploy's way. Not compared: its scheduler's turns of
 prefill and decode, which are taken here one sequence at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,51 +19,22 @@ from pagedlab.memory.eviction import EVICTION_ORDERS
 from pagedlab.memory.manager import CacheManager
 from pagedlab.scheduling.assemble import assemble
 from tests.memory.draws import Choose
-from tests.systems.differential.like_lmdeploy import OneBlockAContent
-from tests.systems.differential.ours import Answer, Ours, up_to_names_of_pages
+from tests.systems.differential.one_page import LikeLMDeploy, OnePageAContent
+from tests.systems.differential.ours import Answer, Ours, by_content
 from tests.systems.differential.peer import Peer
-from tests.systems.differential.worlds import MemoryWorld, play, play_in_bulk, random_setup
-
-ALL = 10_000  #: a budget for whatever a sequence lacks
+from tests.systems.differential.worlds import ALL, WhatFits, play, play_in_bulk, random_setup
 
 
-def both(lmdeploy: Peer, page_size: int, num_pages: int, manager: type[CacheManager] = OneBlockAContent) -> Ours:
+def both(lmdeploy: Peer, page_size: int, num_pages: int, manager: type[CacheManager] = LikeLMDeploy) -> Ours:
     lmdeploy.ask("start", page_size=page_size, num_pages=num_pages)
     trace = Trace(num_pages, page_size)
     return Ours(assemble(page_size=page_size, num_pages=num_pages, prefix_cache="radix", manager=manager, trace=trace))
 
 
-def by_content(answer: Answer) -> Any:
-    """LMDeploy keeps no line of eviction, but seeks who goes first when somebody must. No two pages hold the same."""
-    memory = answer["memory"]
-    queue = sorted(memory["queue"], key=lambda entry: entry[1] or "")
-    return up_to_names_of_pages({**answer, "memory": {**memory, "queue": queue}})
-
-
-class Memory(MemoryWorld):
-    """Only what there is room for is asked, in whole prompts: a refusal changes much in LMDeploy, in ours nothing."""
-
-    weights: ClassVar = {"admit": 30, "extend": 50, "release": 18}
-
-    def ask(self, do: str, **details: Any) -> Answer:
-        manager = self.ours.manager
-        if "budget" in details:
-            details["budget"] = ALL
-        if do == "admit":
-            needs = manager.pages_to_admit(-1, details["tokens"], len(details["tokens"]), details["salt"])
-            if needs > manager.num_available:
-                return {"hit": None}
-        if do == "extend":
-            number, num_tokens = self.ours.number_of(details["name"])
-            if manager.pages_needed(number, num_tokens + len(details["tokens"])) > manager.num_available:
-                return {"done": False}
-        return super().ask(do, **details)
-
-
-def memory(lmdeploy: Peer) -> Callable[[Choose], Memory]:
-    def make(choose: Choose) -> Memory:
+def memory(lmdeploy: Peer) -> Callable[[Choose], WhatFits]:
+    def make(choose: Choose) -> WhatFits:
         setup = random_setup(choose)
-        return Memory(both(lmdeploy, setup.page_size, setup.num_pages), lmdeploy, by_content, setup)
+        return WhatFits(both(lmdeploy, setup.page_size, setup.num_pages), lmdeploy, by_content, setup)
 
     return make
 
@@ -131,8 +102,7 @@ def evict_trunks_before_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def publish_as_soon_as_a_page_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OneBlockAContent, "admit", CacheManager.admit)
-    monkeypatch.setattr(OneBlockAContent, "publish", CacheManager.publish)
+    monkeypatch.setattr(LikeLMDeploy, "publish", OnePageAContent.publish)
 
 
 def match_a_page_less(monkeypatch: pytest.MonkeyPatch) -> None:

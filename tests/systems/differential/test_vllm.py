@@ -20,7 +20,7 @@ from pagedlab.scheduling.victims import VICTIMS
 from pagedlab.systems import VLLM
 from pagedlab.systems.vllm import ReserveFullISL
 from tests.memory.draws import Choose
-from tests.systems.differential.like_vllm import FirstPublished, LastFreedFirst
+from tests.systems.differential.like_vllm import FirstPublished
 from tests.systems.differential.ours import Answer, Ours, up_to_names_of_pages
 from tests.systems.differential.peer import Peer
 from tests.systems.differential.worlds import (
@@ -48,8 +48,6 @@ def both(vllm: Peer, setup: Setup, *, like_vllm: bool = True, **options: Any) ->
     )
     vllm.ask("start", **setup._asdict(), **{"policy": "fcfs", **options})
     knobs: dict[str, Any] = {"trace": Trace(setup.num_pages, setup.page_size)}
-    if like_vllm:
-        knobs["pool"] = LastFreedFirst(setup.num_pages)
     if like_vllm and setup.caching:
         knobs["prefix_cache"] = FirstPublished(setup.page_size)
     return Ours(system.scheduler(setup.page_size * setup.num_pages, **knobs))
@@ -76,10 +74,10 @@ def memory(vllm: Peer) -> Make:
     return make
 
 
-def scheduler(vllm: Peer, **options: Any) -> Make:
+def scheduler(vllm: Peer) -> Make:
     def make(choose: Choose) -> World:
         setup = random_setup(choose)
-        ours = both(vllm, setup, **{"scheduler_reserve_full_isl": choose(3) != 0, **options})
+        ours = both(vllm, setup, scheduler_reserve_full_isl=choose(3) != 0)
         return SchedulerWorld(ours, vllm, to_the_page(setup), setup)
 
     return make

@@ -17,6 +17,9 @@ from tests.systems.differential.peer import Peer
 
 SALTS = (None, None, "tenant")
 
+#: A budget for whatever a sequence lacks.
+ALL = 10_000
+
 
 class Setup(NamedTuple):
     page_size: int
@@ -109,6 +112,26 @@ class MemoryWorld(World):
 
     def _one(self, choose: Choose) -> str:
         return list(self.live)[choose(len(self.live))]
+
+
+class WhatFits(MemoryWorld):
+    """Only what there is room for, and all of it at once: elsewhere a refusal changes something, in ours nothing."""
+
+    weights: ClassVar = {"admit": 30, "extend": 50, "release": 18}
+
+    def ask(self, do: str, **details: Any) -> Answer:
+        manager = self.ours.manager
+        if "budget" in details:
+            details["budget"] = ALL
+        if do == "admit":
+            needs = manager.pages_to_admit(-1, details["tokens"], len(details["tokens"]), details["salt"])
+            if needs > manager.num_available:
+                return {"hit": None}
+        if do == "extend":
+            number, num_tokens = self.ours.number_of(details["name"])
+            if manager.pages_needed(number, num_tokens + len(details["tokens"])) > manager.num_available:
+                return {"done": False}
+        return super().ask(do, **details)
 
 
 class SchedulerWorld(World):
