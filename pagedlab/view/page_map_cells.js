@@ -61,13 +61,12 @@ function drawUsed(ctx, { map, theme, colours, textColours, ratio }, page, owner,
   ctx.textBaseline = "middle";
   const share = full / width, hatched = references > 1;
   if (hatched || (share > 0.25 && share < 0.75)) { // a ground of its own, over the hatch or the edge of what is filled
-    ctx.lineWidth = hatched ? 5 : 3;
-    ctx.lineJoin = "round";
-    ctx.strokeStyle = colour;
-    ctx.strokeText(tag, x + width / 2, y + height / 2 + 0.5);
+    const ground = Math.min(width, 7 * tag.length + 4);
+    ctx.fillStyle = colour;
+    ctx.fillRect(x + (width - ground) / 2, y + height / 2 - 7, ground, 14);
   }
   ctx.fillStyle = hatched || share > 0.25 ? ink : theme.fg;
-  ctx.fillText(tag, x + width / 2, y + height / 2 + 0.5);
+  ctx.fillText(tag, x + width / 2, y + height / 2 + 0.5, width); // not beyond: the neighbour may stay as it is
 }
 
 export function outline(ctx, x, y, size, colour, weight) {

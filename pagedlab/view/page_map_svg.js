@@ -83,10 +83,6 @@ class SvgContext {
     this.text(text, x, y, this.paint("fill", this.fillStyle));
   }
 
-  strokeText(text, x, y) {
-    this.text(text, x, y, this.line());
-  }
-
   /** A tile that repeats, as a fill style. */
   pattern(key, pitch, draw) {
     if (!this.patterns.has(key)) {
@@ -116,10 +112,12 @@ class SvgContext {
     else if (path) this.parts.push({ path, look });
   }
 
+  /** y: the middle of the letters. Not every reader of SVG knows baselines, so the usual one is found here. */
   text(text, x, y, look) {
     const anchor = { left: "start", center: "middle", right: "end" }[this.textAlign];
-    this.parts.push({ text: `<text x="${n(x)}" y="${n(y)}" text-anchor="${anchor}" dominant-baseline="central" `
-      + `style="font:${escaped(this.font)}" ${look}>${escaped(text)}</text>` });
+    const [, size] = /([\d.]+)px/.exec(this.font);
+    this.parts.push({ text: `<text x="${n(x)}" y="${n(y + 0.36 * size)}" text-anchor="${anchor}" style="font:${escaped(this.font)}" ${look}>`
+      + `${escaped(text)}</text>` });
   }
 
   toString() {

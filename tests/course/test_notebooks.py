@@ -183,7 +183,7 @@ def test_no_widget_state_is_kept(notebook):
 def test_a_still_picture_stands_before_each_widget(notebook):
     pictures_so_far = 0
     for cell in code_cells(notebook):
-        is_widget = re.search(r"^(Explorer\(|KernelPlayer\(|page_map\(|\w+\.page_map\(\))", cell.source, re.MULTILINE)
+        is_widget = re.search(r"^(Explorer\(|KernelPlayer\(|page_maps?\(|\w+\.page_map\(\))", cell.source, re.MULTILINE)
         if is_widget:
             assert pictures_so_far, cell.source
             assert any("image/png" in output.get("data", {}) for output in cell.outputs), "no fallback on paper"
