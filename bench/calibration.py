@@ -2,19 +2,21 @@
 
     python -m bench.calibration [--quick] [--json FILE]
 
-First the engine is measured: steps of many shapes, and the cost model that fits them (``pagedlab.simulate.calibrate``).
-Then it serves workloads that were not part of that, with open-loop arrivals on the wall's clock, and the simulator
-serves the same ones under that cost model. Rates are shares of what the machine can do, as the simulator sees it. An
-error is the simulated figure over the real one, less 1. A few steps are measured again before each workload, and the
-share by which the machine has become slower or faster since is kept beside it (``drift``): it is not corrected for.
+First the engine is measured: steps of many shapes, and the cost model that fits them
+(``pagedlab.simulate.calibrate``). Then it serves workloads that were not part of that, with open-loop arrivals, and
+the simulator serves the same ones under that cost model. Seconds are the processor's own, with one thread, so what
+other programs do hardly counts: a step takes as long as it computed, and while there is nothing to do the clock jumps
+to the next arrival. Rates are shares of what the machine can do, as the simulator sees it. An error is the simulated
+figure over the real one, less 1. A few steps are measured again before each workload, and the share by which the
+machine has become slower or faster since is kept beside it (``drift``): it is not corrected for.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -30,7 +32,7 @@ from pagedlab import LLM
 from pagedlab.engine.load import EngineUnderLoad
 from pagedlab.models.catalog import LoadedModel, load_model
 from pagedlab.scheduling.latency import percentile
-from pagedlab.scheduling.load import Offer, WallClock, drive
+from pagedlab.scheduling.load import Offer, drive
 from pagedlab.simulate.arrivals import Gamma, OnOff
 from pagedlab.simulate.calibrate import Measured, MeasuredStep, fitted, measured_steps
 from pagedlab.simulate.lengths import Constant, LogNormal, Uniform
@@ -86,9 +88,26 @@ def figures(tokens_per_second: float, **latencies: list[float]) -> dict[str, flo
     return {"tokens_per_second": tokens_per_second} | {f"{n}_p{p}": percentile(values, p) for n, values, p in percents}
 
 
+class ProcessorClock:
+    """What this process computed, and the gaps in which it had nothing to do."""
+
+    def __init__(self) -> None:
+        self._now, self._last = 0.0, time.process_time()
+
+    def now(self) -> float:
+        return self._now
+
+    def wait_until(self, moment: float) -> None:
+        self._now, self._last = max(self._now, moment), time.process_time()
+
+    def step_done(self, num_tokens: int, num_context: int) -> None:
+        last, self._last = self._last, time.process_time()
+        self._now += self._last - last
+
+
 def real(model: LoadedModel, offers: list[Offer]) -> dict[str, float]:
     engine = LLM(model, progress=False, trace=False, **KNOBS).engine
-    run = drive(EngineUnderLoad(engine), offers, WallClock())
+    run = drive(EngineUnderLoad(engine), offers, ProcessorClock())
     engine.check()
     spans = {name: [getattr(line, name) for line in run.timelines] for name in ("ttft", "tpot", "e2e")}
     return figures(
@@ -114,7 +133,7 @@ def measure(cases: tuple[Case, ...], batches: tuple[int, ...]) -> dict[str, Any]
     measured_steps(engine, batches=batches[:1], prompts=(16,), vocab_size=vocab_size)  # warm
 
     def steps(batches: tuple[int, ...], seed: int) -> list[MeasuredStep]:
-        return measured_steps(engine, batches=batches, vocab_size=vocab_size, seed=seed)
+        return measured_steps(engine, batches=batches, vocab_size=vocab_size, seed=seed, clock=time.process_time)
 
     known = steps(batches, seed=0)
     cost = fitted(known)
@@ -161,6 +180,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two small workloads: does it run?")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     args = parser.parse_args()
+    torch.set_num_threads(1)
     about = {
         "model": "smollm2-135m, float32",
         "knobs": KNOBS,
@@ -168,8 +188,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "load_before": round(os.getloadavg()[0], 2),
-        "cores": os.cpu_count(),
+        "seconds": "of the processor, one thread",
         "quick": args.quick,
     }
     quick = tuple(replace(case, sessions=3) for case in (CASES[3], CASES[5]))
