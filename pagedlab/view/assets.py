@@ -7,13 +7,8 @@ from functools import cache
 from importlib.resources import files
 
 #: Each module imports only from those before it.
-MODULES = tuple(
-    f"page_map{part}.js"
-    for part in (
-        *("_replay", "_film", "_clock", "_cells", "_draw", "_timeline"),
-        *("_parts", "_panel", "_controls", "_svg", ""),
-    )
-)
+PARTS = ("_replay", "_film", "_clock", "_cells", "_draw", "_timeline", "_parts", "_panel", "_controls", "_svg", "")
+MODULES = tuple(f"page_map{part}.js" for part in PARTS)
 
 
 @cache

@@ -163,6 +163,7 @@ class PageMapView {
 
   /** What is seen, as a file. */
   save() {
+    this.paint(); // what was just asked for may still wait for its frame
     const text = pictureOf(this.panels, this.look, this.clock, this.moment, this.words);
     const link = h("a", { href: URL.createObjectURL(new Blob([text], { type: "image/svg+xml" })),
       download: `page map, ${this.clock.say(this.moment)}.svg` });

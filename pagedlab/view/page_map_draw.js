@@ -5,6 +5,7 @@ import { MERGED, colourOf, drawArrow, drawPage, outline } from "./page_map_cells
 
 const LARGEST = 48, COMFORTABLE = 26, SMALLEST = 3; // sides of a cell, in pixels
 const GUTTER = 38; // row numbers
+const MOST_REFERENCES = 4096; // that are told apart
 export const BAND = { title: 12, numbers: 32, top: 39, height: 26, bottom: 100 }; // the logical row above the pages
 
 /** Cells as large as fit, up to a comfortable size; then full rows; then wide rather than tall. Columns in eights. */
@@ -151,7 +152,7 @@ function looksOf(map, owners, mine, coarse) {
   const looks = new Float64Array(map.numPages), { refcount, filled, published } = map, radix = map.pageSize + 1;
   for (let page = 0; page < map.numPages; page++) {
     const references = coarse ? Math.min(2, refcount[page]) : refcount[page];
-    let look = (owners[page] * 4096 + references) * radix + (references ? filled[page] : published[page]);
+    let look = (owners[page] * MOST_REFERENCES + references) * radix + (references ? filled[page] : published[page]);
     look = look * radix + (coarse ? 0 : map.copied(page));
     looks[page] = look * 3 + (mine ? 1 + mine[page] : 0);
   }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pagedlab.memory.events import FinishCode
+from pagedlab.memory.events import EventKind, FinishCode
 from pagedlab.memory.replay import PageMap
 from pagedlab.view.frames import count, frame_ends, holes_of
 from pagedlab.view.html import page_map_html
@@ -141,6 +142,28 @@ def test_what_memory_does_beyond_its_pages_is_shown(
     pruned = next(id for id, v in maps[-1].sequences.items() if v.finish is FinishCode.PRUNED)
     assert row_of(page, pruned).inner_text().split("\n")[-2] == "pruned"
     assert page.errors == []  # type: ignore[attr-defined]
+
+
+def test_a_copy_on_write_is_shown_from_where_to_where(page: Page, tmp_path: Path) -> None:
+    trace = make_trace(96, 8, 16, beams=True)
+    page.goto(page_map_html(trace, tmp_path / "map.html").as_uri())
+    page.wait_for_selector(".plm[data-used]")
+    assert page.get_by_text("copied on write", exact=True).is_visible(), "in the legend"
+    copies = [
+        [[trace[i].value, trace[i].page] for i in range(start, end) if trace[i].kind is EventKind.COPY]
+        for start, end in pairwise([0, *frame_ends(trace)])
+    ]
+    script = "(frames) => frames.map((_, frame) => pageMap.panels[0].film.changes(frame).copies)"
+    assert page.evaluate(script, copies) == copies
+    frame = next(frame for frame, made in enumerate(copies) if made)
+    page.evaluate("(frame) => { pageMap.show(frame); pageMap.paint(); }", frame)
+    assert f"{len(copies[frame])} copied on write" in page.locator(".plm-news").inner_text()
+    script = """() => { const [map] = pageMap.panels, { film } = map, all = film.changes, shown = map.over.toDataURL();
+        film.changes = (frame) => ({ ...all.call(film, frame), copies: [] });
+        map.painted = null;
+        pageMap.paint();
+        return shown !== map.over.toDataURL(); }"""
+    assert page.evaluate(script), "an arrow"
 
 
 def test_pages_that_were_given_back_are_one_gap_in_the_page_table(
