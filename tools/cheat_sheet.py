@@ -39,7 +39,8 @@ def sections() -> dict[str, list[Line]]:
         "Memory": [
             Line("bytes a token = layers × 2 × KV heads × head size × bits / 8", f"Llama-3-8B: {token // KIB} KiB"),
             Line(
-                "cache = users × tokens × bytes a token", f"{one / GIB:.1f} GiB for 20,480; 16 × : {16 * one / GIB:.0f}"
+                "cache = users × tokens × bytes a token",
+                f"20,480 tokens: {one / GIB:.1f} GiB; 16 users: {16 * one / GIB:.0f} GiB",
             ),
             Line("pages = (memory − weights − step) / (P × bytes a token)", f"80 GiB, P 16: {pages:,}"),
             Line("users at once = pages / ⌈tokens / P⌉", f"of 20,480 tokens each: {at_once}"),
@@ -50,14 +51,14 @@ def sections() -> dict[str, list[Line]]:
             Line("never more than users × (P − 1)", f"here {arithmetic.paged_waste_bound(3, 256)}"),
         ],
         "Addresses": [
-            Line("logical page = position // P,   offset = position mod P", "position 50, P 16: page 3, offset 2"),
+            Line("logical page = position // P; offset = position mod P", "position 50, P 16: page 3, offset 2"),
             Line("slot = table[logical page] × P + offset", f"table [0, 7, 2, 11]: {slot}"),
             Line("row i of a chunk of R sees positions 0 … L − R + i", ""),
         ],
         "Attention in parts": [
-            Line("m' = max(m, score)     shrink = e^(m − m')     w = e^(score − m')", "start: m = −∞, total = acc = 0"),
-            Line("total' = total · shrink + w      acc' = acc · shrink + w · v", "result: acc / total"),
-            Line("lse = m + log total      out = Σ softmax(lse)ₛ · outₛ", "empty part: lse = −∞"),
+            Line("m' = max(m, score); shrink = e^(m − m'); w = e^(score − m')", "start: m = −∞, total = acc = 0"),
+            Line("total' = total · shrink + w; acc' = acc · shrink + w · v", "result: acc / total"),
+            Line("lse = m + log total; out = Σ softmax(lse)ₛ · outₛ over parts s", "empty part: lse = −∞"),
         ],
         "Speed": [
             Line(

@@ -260,15 +260,14 @@ from pagedlab.learn.overview import Overview, course_map
 show(
     course_map(),
     caption="The map of the course. After 03 the ways part: kernels on the left, scheduling and "
-    "sharing on the right. All of them end in 11, 12 and 13, where engines are compared, "
-    "multiplied, and yours is one of them.",
+    "sharing on the right. They meet in 13, where the parts of the engine are yours.",
 )
 
 # %%
 Overview()
 
 # %% [markdown]
-# What is solved is kept on your machine, and stays when the course is updated. Chapters without a link are being written.
+# The hours are those of the exercises. What is solved is kept on your machine, and stays when the course is updated.
 
 # %% [markdown]
 # How a chapter works:
@@ -276,7 +275,8 @@ Overview()
 # - one idea a cell, small numbers first, a real model at the end. Run every cell; change numbers and run it again;
 # - the code of pictures is folded away: click the bar beside a picture to see it;
 # - **Try it** cells hold a `...` to replace. Until then they say what they want; a wrong answer fails with a reason; the solution is folded under the question;
-# - green boxes are what to keep. *Pause and recall*, *interview questions* and *sketch from memory* at the end are the half of the chapter that makes it stay.
+# - green boxes are what to keep. *Pause and recall*, *interview questions* and *sketch from memory* at the end are the half of the chapter that makes it stay;
+# - to have at hand: the [glossary](../docs/glossary.md), the [notation](../docs/notation.md), the [cheat sheet](../docs/cheat_sheet.pdf) and [what to read next](../docs/reading.md). Something is wrong, or lost you? [Errata](../CONTRIBUTING.md#errata).
 
 # %% [markdown]
 # ### Try it 1 · how many pages?

@@ -90,7 +90,7 @@ for name, m in MODELS.items():
 
 # %% jupyter={"source_hidden": true}
 figure, axes = new_figure(8, 2.2)
-bars = [bar(name, cache=per_token(model) / KIB) for name, model in MODELS.items()]
+bars = [bar(name, text="g", cache=per_token(model) / KIB) for name, model in MODELS.items()]
 draw_bars(axes, bars, unit="KiB that one token leaves in a 16-bit cache")
 show(
     figure,
@@ -429,8 +429,8 @@ for batch in (1, 8, 64, 512, 4096):
     cost = arithmetic.decode_cost(model, [2048] * batch)
     share = arithmetic.kv_bytes(batch, 2048, per_token(model)) / cost.traffic
     print(
-        f"{batch:4} at once: {cost.intensity:4.1f} FLOPs per byte, {100 * share:4.1f} % of "
-        "them cache"
+        f"{batch:4} at once: {cost.intensity:4.1f} FLOPs per byte; of the bytes "
+        f"{100 * share:4.1f} % are cache"
     )
 
 # %% [markdown]
@@ -625,20 +625,13 @@ quiz("01.four_bits")
 # %% [markdown]
 # ## Interview questions
 #
-# <details><summary>Why is decode, and not prefill, the memory bottleneck? (Avoid: "both stress the same resources in the same way".)</summary>
-#
-# Because the ratio of work to traffic differs by three orders of magnitude. A 2,048-token prefill of Llama-3-8B does well over a thousand FLOPs for each byte
-# it moves; decoding one sequence does about one. A chip with a ridge near 300 computes during the former and waits for memory during the latter. The wrong answer
-# looks at the model, which is the same, and not at the step, which is not.
-# </details>
-#
 # <details><summary>Why invest in a smarter allocator before a bigger model? (Avoid: "the best model on paper is automatically the best to serve".)</summary>
 #
 # Users are served by what is left beside the weights. Reserving 8,192 slots for users who need 1,000 throws away seven eighths of it; an allocator gets
 # them back without a new card and without a worse answer. A bigger model takes more of the same memory and leaves fewer users to pay for it.
 # </details>
 #
-# <details><summary>A colleague fits one request with 2.5 GiB of cache and concludes that 16 will be fine on the same card. What do you ask?</summary>
+# <details><summary>A colleague fits one request with 2.5 GiB of cache and concludes that 16 will be fine on the same card. What do you ask? (Avoid: "nothing, 16 are only a little more".)</summary>
 #
 # What is free *beside the weights*, and whether the 16 arrive together: 16 × 2.5 is 40 GiB. Then, whether 2.5 GiB is what a request uses or
 # what it reserves.

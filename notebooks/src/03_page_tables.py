@@ -133,7 +133,7 @@ else:
 
 # %% [markdown]
 # ### Exercise 03.sketch · The sketch (●○○, 10 min)
-# From here on the larger exercises have files of their own. `exercises/03_page_tables/sketch.py` holds a stub: write the function that draws both rows, save, and run the cell below. The card says what is still wrong.
+# The drawing above as a function: both rows, in letters, in `exercises/03_page_tables/sketch.py`.
 
 # %%
 check("03.sketch")
@@ -226,7 +226,6 @@ print("F:", fill(F, 16))
 print("A:", fill(A, 48))
 leave(F)
 print("A:", fill(A, 56))
-assert manager.table(A).pages == [0, 7, 2, 11]
 
 # %% jupyter={"source_hidden": true}
 show(
@@ -587,18 +586,12 @@ quiz("03.next_page")
 #
 # ## Interview questions
 #
-# <details><summary>Why prefix sharing on top of page reuse? (Avoid: "prefix caching only speeds up the tokenizer".)</summary>
-#
-# Reuse gives a dead page to the next request. Sharing lets living requests, and future ones, use the *content* of a page: its keys and values are not computed again, which saves prefill work, and not stored again, which
-# saves memory. A system prompt of 1,000 tokens before 100 requests is computed once and stored once. The tokenizer runs for microseconds and is not the point.
-# </details>
-#
-# <details><summary>Where would you look first if the server's memory shrinks over days, although no request is running?</summary>
+# <details><summary>Where would you look first if the server's memory shrinks over days, although no request is running? (Avoid: "restart it every night".)</summary>
 #
 # At the reference counts. When idle, used must be 0 and cached + free the whole pool. A count above the number of table entries that name the page never reaches zero, and the page is lost.
 # </details>
 #
-# <details><summary>Two sequences share a half-filled page and both write into it without a copy. What does a user see?</summary>
+# <details><summary>Two sequences share a half-filled page and both write into it without a copy. What does a user see? (Avoid: "a crash, so a test would have found it".)</summary>
 #
 # Each attends to a key and a value that belong to the other's token: fluent, plausible text that is sometimes wrong, and not reproducible alone. No crash. That is why it is an invariant and not a test case.
 # </details>
@@ -615,5 +608,5 @@ quiz("03.next_page")
 #
 # ## Bridge
 #
-# We gathered the keys into one row before we used them. An engine that did that for every step would copy its whole cache again and again. Chapter 04, *attention over pages*, shows why it need not: the softmax does not care
+# We gathered the keys into one row before we used them. An engine that did that for every step would copy its whole cache again and again. [04 · attention over pages](04_attention_over_pages.ipynb) shows why it need not: the softmax does not care
 # where the keys live.

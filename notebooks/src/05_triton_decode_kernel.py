@@ -33,7 +33,7 @@ from pagedlab.learn import check
 from pagedlab.view.figures import draw_roofline, new_figure, show
 from pagedlab.view.kernel_player import KernelPlayer
 from pagedlab.view.kernel_svg import KernelFilm, kernel_svg
-from pagedlab.view.palette import OWNERS
+from pagedlab.view.palette import GUIDE, OWNERS
 from pagedlab_kernels.paged_decode import decode_constants, paged_decode, paged_decode_kernel
 from pagedlab_kernels.trace_kernel import trace_kernel
 
@@ -219,8 +219,10 @@ out = launch(whole_kernel, (2, kv_heads), LONGEST=64, WHOLE_PAGES=True)
 print("with whole pages:", verdict(out))
 
 # %% [markdown]
+# Sequence 0 fills its five pages; sequence 1 leaves three slots of its last one empty. Their weight is exactly 0, but 0 × nan is nan, so what is past the end must not be *loaded*.
+#
 # ### Exercise 05.write_kv · Write where it belongs (●●○, 25 min)
-# Sequence 0 fills its five pages, sequence 1 leaves three slots of its last page empty: their weight is exactly 0, but 0 × nan is nan. Next: before keys can be read they must be written. A kernel that puts each new token into its slot, in `exercises/05_triton_decode_kernel/write_kv.py`.
+# Before keys can be read they must be written: a kernel that puts each new token into its slot, in `exercises/05_triton_decode_kernel/write_kv.py`.
 
 # %%
 check("05.write_kv")
@@ -627,7 +629,7 @@ print(f"a warp of {rows * threads} threads takes {rows} rows at a time")
 # That is what "wide" means: a row of 128 bytes is a whole number of 16-byte pieces, it begins at a multiple of 16, and so eight neighbouring threads fetch it with one instruction each. And 128 bytes are four sectors of 32, all of them used.
 #
 # ### PTX: the landmarks
-# Four instructions tell the story. Which of them copy from the pages, and how wide?
+# Four instructions tell the story, and a fifth by not being there. Which of them copy from the pages, and how wide?
 
 
 # %%
@@ -742,7 +744,7 @@ for n, (target, marker, colour) in enumerate(zip(targets, "os^D", OWNERS)):
     ys = [y + 0.12 * n - 0.18 for y, name in enumerate(names) if (target, name) in registers]
     xs = [registers[target, name] for name in names if (target, name) in registers]
     axes.plot(xs, ys, marker, color=colour, markeredgecolor="black", label=target)
-axes.axvline(255, color="#999999", linestyle=":")
+axes.axvline(255, color=GUIDE, linestyle=":")
 axes.set_yticks(range(len(names)), [name[7:-11] for name in names])
 axes.set(xlabel="registers of a thread", xlim=(0, 300), ylim=(len(names) - 0.5, -0.5))
 axes.hlines(range(len(names)), 0, 300, color="#EEEEEE", linewidth=19, zorder=0)
@@ -895,4 +897,4 @@ quiz("05.interpreter")
 #
 # ## Bridge
 #
-# On the roofline prefill and decode stand at opposite ends, and yet they share a model, a GPU and a step. In chapter 06, *prefill and decode*, both are measured for real, and you will see what each of them waits for.
+# On the roofline prefill and decode stand at opposite ends, and yet they share a model, a GPU and a step. In [06 · prefill against decode](06_prefill_vs_decode.ipynb) both are measured for real, and you will see what each of them waits for.

@@ -222,7 +222,7 @@ kept = json.loads((root / "bench" / "results" / "profile.json").read_text())
 results = {result["name"]: result for result in kept["results"]}
 about = kept["about"]
 print(f"{about['model']}, {about['threads']} threads of an {about['device']} processor")
-print(f"{len(results)} kinds of step:", ", ".join(results))
+print(f"{len(results)} kinds of step, from {next(iter(results))} to {list(results)[-1]}")
 
 # %% jupyter={"source_hidden": true}
 figure, rows = new_figure(8.4, 4.6, rows=2)
@@ -231,10 +231,13 @@ for axes, name in zip(rows, ("prefill of 256", "decode of 1"), strict=True):
     stretches = [timeline.Stretch(kind, at / 1e3, long / 1e3) for kind, at, long in spans]
     timeline.draw_timeline(axes, stretches, results[name]["profiled_milliseconds"] / 1e3)
     axes.set_title(name)
+rows[0].set_xlabel("")
+lasted = [results[name]["profiled_milliseconds"] for name in ("prefill of 256", "decode of 1")]
 show(
     figure,
     alt="Two timelines with five lanes each. In both the lane of matrices is marked nearly throughout; attention has thirty short marks, one a layer.",
-    caption="Two steps of SmolLM2 as they were profiled. The pattern repeats thirty times, once a layer, and the last product is the head. Prefill's takes some fifteen times as long, for 256 times the tokens.",
+    caption="Two steps of SmolLM2 as they were profiled. The pattern repeats thirty times, once a layer, and the last product is the head. "
+    f"The prefill takes {lasted[0] / lasted[1]:.0f} times as long, for 256 times the tokens.",
 )
 
 # %% [markdown]
@@ -259,6 +262,7 @@ for axes, (name, step) in zip(
     stretches = [timeline.Stretch(*vars(span).values()) for span in step.spans]
     timeline.draw_timeline(axes, stretches, step.seconds)
     axes.set_title(name)
+rows[0].set_xlabel("")
 show(
     figure,
     alt="Two timelines, of a prefill of 512 tokens and of a decode step, with a lane for each kind of work.",
@@ -494,7 +498,7 @@ for size, ms in zip(sizes, times_ms, strict=True):
 
 # %% jupyter={"source_hidden": true}
 figure, axes = new_figure(7, 2.8)
-axes.plot(sizes, times_ms, "o-", color=timeline.KINDS["matrices"][0], markeredgecolor="black")
+axes.plot(sizes, times_ms, "o-", color="#0072B2", markeredgecolor="black")
 axes.set_ylim(0, None)
 axes.set_xlabel("prompt tokens in the step, beside 32 decodes")
 axes.set_ylabel("least time, ms")
@@ -592,7 +596,7 @@ quiz("06.bottleneck")
 # The figure says that some kernel was running all the time, not that it did much: it was waiting for weights. Compare FLOP/s and bytes/s with the roof; a lone decode reaches under one per cent of the arithmetic.
 # </details>
 #
-# <details><summary>Would you buy a chip with twice the FLOP/s, or one with twice the bandwidth?</summary>
+# <details><summary>Would you buy a chip with twice the FLOP/s, or one with twice the bandwidth? (Avoid: "FLOP/s, for a model is arithmetic".)</summary>
 #
 # Ask for the work. Long prompts and short answers: FLOP/s. Chats with long answers: bandwidth, as most steps are left of the ridge. And more memory may beat both, since it holds a larger batch.
 # </details>
@@ -608,4 +612,4 @@ quiz("06.bottleneck")
 #
 # ## Bridge
 #
-# One step can hold both beasts, and should. Which tokens go into it, whose, and how many? Chapter 07, *continuous batching*, writes the scheduler that decides.
+# One step can hold both beasts, and should. Which tokens go into it, whose, and how many? [07 · continuous batching](07_continuous_batching.ipynb) writes the scheduler that decides.

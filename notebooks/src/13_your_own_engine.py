@@ -9,7 +9,7 @@
 # - write a cache manager, the part that holds the others together;
 # - measure what an engine holds, wastes, hits and costs, and put two engines side by side.
 #
-# **Time:** 90 minutes, and two to three hours with the exercises. **Needs:** Python, no GPU. The exercises of chapters [03](03_page_tables.ipynb), [04](04_attention_over_pages.ipynb), 07 and 08: where one of yours is not solved yet, ours stands in, and the notebook says so.
+# **Time:** 90 minutes, and two to three hours with the exercises. **Needs:** Python, no GPU. The exercises of chapters [03](03_page_tables.ipynb), [04](04_attention_over_pages.ipynb), [07](07_continuous_batching.ipynb) and [08](08_prefix_sharing.ipynb): where one of yours is not solved yet, ours stands in, and the notebook says so.
 
 # %%
 from time import perf_counter
@@ -20,7 +20,7 @@ from pagedlab.learn import check, solved
 from pagedlab.learn.workbook import stand_ins
 from pagedlab.models.catalog import load_model
 from pagedlab.view.figures import new_figure, show
-from pagedlab.view.palette import OWNERS
+from pagedlab.view.palette import LINES
 from pagedlab.view.svg import page_map_svg
 
 PARTS = {
@@ -62,7 +62,7 @@ for part in (
     print(type(part).__module__, "·", type(part).__name__)
 
 # %% [markdown]
-# A tiny model with random weights will do for now: it talks nonsense, but always the same. Its memory is far too small on purpose. Eight prompts of 3 to 38 tokens, half of which begin alike, must take turns in 24 pages of 4.
+# A tiny model with random weights will do for now: it talks nonsense, but always the same. Its memory is far too small on purpose. Eight prompts, every second of which begins alike, must take turns in 24 pages of 4.
 
 # %%
 shared = [(7 * i) % 251 for i in range(14)]
@@ -306,7 +306,7 @@ print("the same answers:", answers(llm) == ours)
 # %% [markdown]
 # ## 9 · A real model
 #
-# SmolLM2 with 135 million parameters, 30 layers, 9 query heads over 3 KV heads; one system prompt, four users. First your engine alone, with the page map of its last step before anybody ended.
+# SmolLM2 with 135 million parameters, 30 layers, 9 query heads over 3 KV heads; one system prompt, four users.
 
 # %%
 model = load_model("smollm2-135m", progress=False)
@@ -348,7 +348,18 @@ for question, one in zip(questions, said["yours"]):
     print(f"{question:26} {one[:60]!r}")
 
 # %% [markdown]
-# A real model, served from pages that you handed out. And beside the package's own engine:
+# A real model, served from pages that you handed out. Here they are, one step before the end:
+
+# %%
+last = engines["yours"].engine.scheduler.num_steps - 1
+show(
+    page_map_svg(engines["yours"].trace, step=last - 1, title="SmolLM2 on your pages"),
+    caption="Your pool while your engine answers four chats. The hatched page is the system prompt, "
+    "which all four share; each other page belongs to one of them.",
+)
+
+# %% [markdown]
+# And beside the package's own engine:
 
 # %%
 print(f"{'':20}{'yours':>12}{'the package':>14}")
@@ -375,7 +386,7 @@ print("in the same number of steps:", rows["steps"][0] == rows["steps"][1])
 
 # %% jupyter={"source_hidden": true}
 figure, axes = new_figure(8, 2.8)
-for (name, watch), colour, style in zip(seen.items(), OWNERS, ("-", "--")):
+for (name, watch), colour, style in zip(seen.items(), LINES, ("-", "--")):
     axes.plot([held for held, _ in watch.readings], style, color=colour, label=f"held, {name}")
     axes.plot(
         [filled for _, filled in watch.readings],
@@ -501,9 +512,9 @@ quiz("13.what_is_proved")
 # %% [markdown]
 # ## Interview questions
 #
-# <details><summary>Your team wants to serve a larger model on the same machine. Why would you look at the allocator first? (Avoid: "the best model on paper is the best to serve".)</summary>
+# <details><summary>A new eviction policy halves the work of your tests, and every answer is right. Do you ship it? (Avoid: "yes, the tests pass".)</summary>
 #
-# Memory that is reserved and not used bounds how many requests run together, and that bounds throughput. Pages turned most of it into live requests; a larger model takes memory away from them. The deployment that packs and schedules well may serve more users with the better answers they get in time.
+# Eviction never shows in answers: a page that is evicted too early is only computed again. Ask the books after every step, replay the trace of real traffic, and compare hits, evictions and preemptions with the policy before.
 # </details>
 #
 # <details><summary>You replace the attention kernel of a running service. How do you know that it is right? (Avoid: "the outputs look fine".)</summary>

@@ -70,7 +70,7 @@ class Overview:
         return str(self)
 
     def _repr_html_(self) -> str:
-        rows = []
+        rows, figures = [], ' style="text-align:left;white-space:nowrap"'
         for chapter in CHAPTERS:
             exercises, done = self.exercises.get(chapter, []), self.solved(chapter)
             bar = f'<progress max="{len(exercises)}" value="{done}" aria-label="{done} of {len(exercises)} solved">'
@@ -81,8 +81,8 @@ class Overview:
                 f'<tr><td style="text-align:left">{name}</td>'
                 f'<td style="text-align:left">{escape(MAP[chapter[:2]].idea)}</td>'
                 f"<td>{bar + '</progress>' if exercises else ''}</td>"
-                f'<td style="text-align:left">{f"{done} of {len(exercises)}" if exercises else ""}</td>'
-                f'<td style="text-align:left">{_hours(exercises)}</td></tr>'
+                f"<td{figures}>{f'{done} of {len(exercises)}' if exercises else ''}</td>"
+                f"<td{figures}>{_hours(exercises)}</td></tr>"
             )
         return f"<table>{''.join(rows)}</table><p>{escape(self._summary())}</p>"
 
@@ -105,7 +105,8 @@ def course_map() -> SvgFigure:
         f"{len(CHAPTERS)} chapters and {edges} lines from a chapter to those that build on it. {overview._summary()}.",
     )
     boxes = {number: box_of(chapter) for number, chapter in MAP.items()}
-    drawing.lines([_line(boxes[need], boxes[n]) for n, c in MAP.items() for need in c.needs], PALE, 1.5, bend=True)
+    ways = [line for n, c in MAP.items() for need in c.needs for line in _way(boxes[need], boxes[n])]
+    drawing.lines(ways, PALE, 1.5, bend=True)
     drawing.boxes(boxes.values(), PAPER, radius=6, stroke=INK)
     for chapter in CHAPTERS:
         x, y, _, height = boxes[chapter[:2]]
@@ -123,8 +124,15 @@ def box_of(chapter: Chapter) -> Box:
     return 16 + column * ACROSS, 16 + row * DOWN, WIDTH, HEIGHT
 
 
-def _line(above: Box, below: Box) -> Line:
-    return above[0] + WIDTH / 2, above[1] + HEIGHT, below[0] + WIDTH / 2, below[1]
+def _way(above: Box, below: Box) -> list[Line]:
+    """From one box down to another; past the rows between them through the gap between two columns."""
+    x, y, right, bottom = above[0] + WIDTH / 2, above[1] + HEIGHT, below[0] + WIDTH / 2, below[1]
+    way: list[Line] = []
+    while bottom - y > DOWN:
+        gap = x + (ACROSS / 2 if right > x else -ACROSS / 2)
+        way += [(x, y, gap, y + DOWN - HEIGHT), (gap, y + DOWN - HEIGHT, gap, y + DOWN)]
+        x, y = gap, y + DOWN
+    return [*way, (x, y, right, bottom)]
 
 
 def _hours(exercises: list[Exercise]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pagedlab.arithmetic import attainable_flops, ridge_point
 from pagedlab.memory.table import HOLE
-from pagedlab.view.palette import OWNERS
+from pagedlab.view.palette import GUIDE, OWNERS
 from pagedlab.view.svg import SvgFigure
 from pagedlab.view.undrawn import Undrawn, keeps_pictures, kept_picture, undrawn_figure
 
@@ -95,7 +95,7 @@ def new_figure(
 
 
 def draw_bars(axes: Axes, bars: Sequence[Bar], *, unit: str, extent: float | None = None) -> None:
-    """Bars of segments, first bar on top. A text too long for its segment is left out."""
+    """Bars of segments, first bar on top. A text too long for its segment is left out; none is cut by a page's edge."""
     extent = extent or 1.05 * max(sum(segment.value for segment in bar.segments) for bar in bars)
     for row, bar in enumerate(bars):
         left = 0.0
@@ -103,7 +103,7 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], *, unit: str, extent: float | Non
             colour, hatch = STYLES[kind]
             axes.barh(row, value, 0.62, left, color=colour, hatch=hatch, edgecolor="white", linewidth=0.5)
             if value > 0.012 * len(text) * extent:
-                _label(axes, left + value / 2, row, text, kind)
+                _label(axes, left + value / 2, row, text, kind, on=colour if bar.page_size else None)
             left += value
         if bar.page_size:
             edges = [bar.page_size * i for i in range(1, round(left / bar.page_size))]
@@ -169,7 +169,7 @@ def draw_roofline(axes: Axes, machine: Machine, steps: Mapping[str, StepCost]) -
     ridge = ridge_point(machine)
     intensities = [ridge / 2000, ridge, ridge * 20]
     axes.loglog(intensities, [attainable_flops(x, machine) / 1e12 for x in intensities], color="black", linewidth=1.5)
-    axes.axvline(ridge, color="#999999", linestyle=":", linewidth=1)
+    axes.axvline(ridge, color=GUIDE, linestyle=":", linewidth=1)
     for index, (name, cost) in enumerate(steps.items()):
         reached = attainable_flops(cost.intensity, machine) / 1e12
         marker, colour = "osD^vP"[index % 6], OWNERS[index % len(OWNERS)]
@@ -240,15 +240,17 @@ def _box(
     from matplotlib.patches import Rectangle
 
     colour, hatch = STYLES[kind]
-    edge = "#999999" if kind == "free" else "white"
+    edge = GUIDE if kind == "free" else "white"
     axes.add_patch(Rectangle((left, bottom), width, height, facecolor=colour, hatch=hatch, edgecolor=edge, lw=0.8))
     if text:
         _label(axes, left + width / 2, bottom + height / 2, text, kind)
 
 
-def _label(axes: Axes, x: float, y: float, text: str, kind: str, *, size: float = 8.5) -> None:
+def _label(axes: Axes, x: float, y: float, text: str, kind: str, *, size: float = 8.5, on: str | None = None) -> None:
+    """A plate keeps hatching, and edges of pages, from under the text: white, or of the colour ``on``."""
     _, hatch = STYLES[kind]
-    plate = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.2} if hatch else None
+    ground = "white" if hatch else on
+    plate = {"facecolor": ground, "alpha": 0.85 if hatch else 1, "edgecolor": "none", "pad": 1.2} if ground else None
     ink = "white" if kind == "used" else "black"
     axes.text(x, y, text, ha="center", va="center", fontsize=size, color=ink, bbox=plate)
 

@@ -13,6 +13,11 @@ OWNERS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#00
 #: Text that can be read on each of them.
 ON_OWNERS = ("#000000", "#000000", "#000000", "#000000", "#000000", "#000000", "#FFFFFF")
 
+#: For thin lines on white: those of the set that stand out from it by 3 to 1 or more.
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
+#: Lines that only guide the eye.
+GUIDE = "#767676"
+
 
 def owner_colour(sequence: int) -> str:
     return OWNERS[sequence % len(OWNERS)]

@@ -260,7 +260,7 @@ def _draw_unused(drawing: Drawing, boxes: list[Box], strength: float, *, cached:
 
 def _draw_used(drawing: Drawing, owner: int, cells: dict[Box, _Look], strength: float) -> None:
     colour = mix(owner_colour(owner), PAPER, strength)
-    ink = mix(text_colour(owner), colour, strength)
+    ink = text_colour(owner) if strength == 1 else mix(INK, colour, 0.7)  # faint, and still to be read
     drawing.boxes(cells, mix(colour, PAPER, 0.35))
     drawing.boxes([(x, y, w * look.filled, h) for (x, y, w, h), look in cells.items() if look.filled], colour)
     shared = [box for box, look in cells.items() if look.references > 1]

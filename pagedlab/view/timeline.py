@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from pagedlab.view.palette import OWNERS
+from pagedlab.view.palette import GUIDE, LINES, OWNERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,8 +93,8 @@ def draw_reached(axes: Axes, machine: Machine, points: Sequence[Reached]) -> Non
     highest = max(2 * max(point.intensity for point in points), ridge * 4)
     roof = [lowest, ridge, highest]
     axes.loglog(roof, [attainable_flops(x, machine) / 1e9 for x in roof], color="black", linewidth=1.5)
-    axes.axvline(ridge, color="#999999", linestyle=":", linewidth=1)
-    looks = {"decode": ("o-", OWNERS[0], (6, -11)), "prefill": ("s--", OWNERS[1], (-4, 8))}
+    axes.axvline(ridge, color=GUIDE, linestyle=":", linewidth=1)
+    looks = {"decode": ("o-", LINES[0], (6, -11)), "prefill": ("s--", LINES[1], (-4, 8))}
     for kind, group in groupby(sorted(points, key=lambda point: point.kind), key=lambda point: point.kind):
         mine = list(group)
         marker, colour, offset = looks[kind]

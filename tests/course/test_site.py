@@ -39,6 +39,8 @@ def test_the_papers_and_every_exercise_are_there(site: Path) -> None:
         page = (site / f"exercises_{exercise.chapter[:2]}.html").read_text()
         assert f'<h2 id="{exercise.name}">' in page and page.count("<summary>Solution</summary>") >= 1
     assert '<tr id="copy-on-write">' in (site / "glossary.html").read_text()
+    assert '<a href="figures/cheat_sheet.pdf">PDF</a>' in (site / "cheat_sheet.html").read_text()
+    assert '<a href="cheat_sheet.html">cheat sheet</a>' in (site / "00_start_here.html").read_text()
 
 
 def test_a_figure_keeps_its_description(site: Path) -> None:

@@ -222,6 +222,23 @@ def test_attention_on_a_cpu_as_it_was_measured_is_near_the_bandwidth_and_ahead_o
     assert min(gathered["Llama-3-8B"]) >= 5 and min(gathered["SmolLM2-135M"]) >= 3
 
 
+def test_the_cost_of_a_page_table_is_measured_on_one_kernel(tmp_path: Path) -> None:
+    done = run("bench.page_table_cost", "--quick", "--json", str(tmp_path / "report.json"))
+    assert done.returncode == 0, done.stderr
+    kept = json.loads((RESULTS / "page_table_cost.json").read_text(encoding="utf-8"))
+    assert not kept["quick"] and len(kept["results"]) == 4
+    for one in kept["results"] + json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["results"]:
+        assert one["turns"] >= 3 and one["milliseconds"].keys() == {"pages of 16", "one page"} and one["ratio"] > 0
+
+
+def test_in_the_results_that_are_kept_narrow_pages_hold_more_requests_and_serve_more_a_second() -> None:
+    kept = json.loads((RESULTS / "kv_formats.json").read_text(encoding="utf-8"))
+    wide, int8, int4 = kept["results"]
+    assert not kept["about"]["quick"] and (wide["kv_dtype"], wide["gain"]) == ("bfloat16", 1)
+    assert wide["live"] < int8["live"] < int4["live"] and 1 < int8["gain"] < int4["gain"]
+    assert (int8["lmdeploy"], int4["lmdeploy"]) == ([1.27, 1.28], [1.39, 1.39])
+
+
 def test_a_profile_says_where_the_time_of_prefill_and_decode_went(tmp_path: Path) -> None:
     done = run("bench.profile", "--quick", "--json", str(tmp_path / "profile.json"))
     assert done.returncode == 0, done.stderr

@@ -23,7 +23,7 @@ def pages() -> list[tuple[str, str, Rendered]]:
     """(file, title, content)"""
     found = [("cheat_sheet.html", "Cheat sheet", render_markdown(_CHEAT_SHEET, "cheat_sheet"))]
     for document, page in PAGES.items():
-        if page == "exercises.html":
+        if page in ("exercises.html", "cheat_sheet.html"):
             continue
         rendered = render_markdown((ROOT / document).read_text(encoding="utf-8"), page.removesuffix(".html"))
         if page == "glossary.html":

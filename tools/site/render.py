@@ -26,6 +26,7 @@ PICTURES = {"image/svg+xml": "svg", "image/png": "png"}
 PAGES = {
     "docs/glossary.md": "glossary.html",
     "docs/notation.md": "notation.html",
+    "docs/cheat_sheet.pdf": "cheat_sheet.html",
     "docs/reading.md": "reading.html",
     "exercises/README.md": "exercises.html",
     "CONTRIBUTING.md": "contributing.html",
@@ -130,7 +131,7 @@ def there_is(stem: str) -> bool:
 
 def _link(match: re.Match[str]) -> str:
     address, rest, text = unescape(match[1]), match[2], match[3]
-    if address.startswith(("#", "https://", "http://", "mailto:")):
+    if address.startswith(("#", "https://", "http://", "mailto:", "figures/")):
         return match[0]
     path, _, anchor = address.partition("#")
     anchor = f"#{anchor}" if anchor else ""
