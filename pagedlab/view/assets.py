@@ -7,7 +7,13 @@ from functools import cache
 from importlib.resources import files
 
 #: Each module imports only from those before it.
-MODULES = ("page_map_replay.js", "page_map_film.js", "page_map_draw.js", "page_map_parts.js", "page_map.js")
+MODULES = tuple(
+    f"page_map{part}.js"
+    for part in (
+        *("_replay", "_film", "_clock", "_cells", "_draw", "_timeline"),
+        *("_parts", "_panel", "_controls", "_svg", ""),
+    )
+)
 
 
 @cache

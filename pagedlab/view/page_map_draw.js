@@ -1,15 +1,11 @@
-// Where pages stand on a canvas and how they look. Nothing here touches the document: a context comes in, paint goes out.
+// Where pages stand on a canvas, and what is drawn over them: links, copies, outlines.
 
-import { CACHED, FREE, NONE, USED, holesOf, isPin } from "./page_map_replay.js";
+import { NONE, holesOf } from "./page_map_replay.js";
+import { MERGED, colourOf, drawArrow, drawPage, outline } from "./page_map_cells.js";
 
 const LARGEST = 48, COMFORTABLE = 26, SMALLEST = 3; // sides of a cell, in pixels
-const MERGED = 12; // smaller cells than these are painted in runs
 const GUTTER = 38; // row numbers
-const BAND = { title: 12, numbers: 32, top: 39, height: 26, bottom: 100 }; // the logical row above the pages
-export const TIMELINE_INSET = 8; // half a slider thumb
-
-/** An owner's, out of a list that owners take by turns. */
-export const colourOf = (list, owner) => list[((owner % list.length) + list.length) % list.length];
+export const BAND = { title: 12, numbers: 32, top: 39, height: 26, bottom: 100 }; // the logical row above the pages
 
 /** Cells as large as fit, up to a comfortable size; then full rows; then wide rather than tall. Columns in eights. */
 export function layout(numPages, width, height) {
@@ -20,6 +16,22 @@ export function layout(numPages, width, height) {
     const merit = Math.min(fitting, COMFORTABLE) + (numPages % tried ? 0 : 0.5);
     if (fitting >= SMALLEST && merit >= best) [cell, columns, best] = [fitting, tried, merit];
   }
+  return laidOut(numPages, columns, cell, width);
+}
+
+/** The same memory, cut into pages of another size, comes out at about the same size: the full width, and the height. */
+export function layoutOfMany(numPages, width, height) {
+  const room = width - GUTTER;
+  let cell = SMALLEST, columns = Math.max(1, Math.floor(room / SMALLEST)), best = Infinity;
+  for (let tried = 4; tried * SMALLEST <= room; tried += 4) {
+    const fitting = Math.min(LARGEST, Math.floor(room / tried));
+    const misfit = Math.abs(Math.ceil(numPages / tried) * fitting - height) + room - tried * fitting;
+    if (misfit < best) [cell, columns, best] = [fitting, tried, misfit];
+  }
+  return laidOut(numPages, columns, cell, width);
+}
+
+function laidOut(numPages, columns, cell, width) {
   const rows = Math.ceil(numPages / columns);
   return { cell, gap: cell >= 14 ? 2 : cell >= 5 ? 1 : 0, columns, rows, width, height: BAND.bottom + rows * cell + 2 };
 }
@@ -51,119 +63,110 @@ function folded(row) {
   return Math.max(0, holesOf(row) - 2);
 }
 
+/** A canvas of pages, and what it shows already: only pages that look different are painted again. */
+export class PageLayer {
+  constructor(canvas) {
+    this.ctx = canvas.getContext("2d");
+  }
+
+  /** scene: as of drawMap. */
+  draw(scene) {
+    const { map, layout, theme, ratio } = scene;
+    const ground = [map.numPages, ...Object.values(layout), ratio, ...Object.values(theme)].join();
+    if (ground !== this.ground) {
+      this.ground = ground;
+      this.looks = new Float64Array(map.numPages).fill(NaN);
+      clear(this.ctx, scene);
+      drawRowNumbers(this.ctx, scene);
+    }
+    this.looks = drawPages(this.ctx, scene, this.looks);
+  }
+}
+
 /**
- * scene: {map, layout, theme: {fg, bg, accent}, colours, textColours, ratio, selected: sequence or -1, caption,
- * marked: page or -1, touched: Set of pages}
+ * Everything, on a context that shows nothing yet. scene: {map, layout, theme: {fg, bg, accent, font}, colours,
+ * textColours, ratio, selected: sequence or NONE, caption, marked: page or NONE, changes: of the frame}
  */
 export function drawMap(ctx, scene) {
-  const { map, layout, theme, ratio, selected } = scene;
+  drawRowNumbers(ctx, scene);
+  drawPages(ctx, scene, []);
+  if (scene.selected === NONE) drawChanges(ctx, scene); // a file does not say what one could select
+  else drawOver(ctx, scene);
+}
+
+export function clear(ctx, { layout, ratio }) {
   ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
   ctx.clearRect(0, 0, layout.width, layout.height);
-  drawRowNumbers(ctx, scene);
-  const row = map.sequences.get(selected)?.pages ?? [];
-  drawPages(ctx, scene, row);
-  drawBand(ctx, scene, row);
+}
+
+/** What lies over the pages. */
+export function drawOver(ctx, scene) {
+  const { map, layout, theme, selected } = scene;
+  drawChanges(ctx, scene);
+  drawBand(ctx, scene, map.sequences.get(selected)?.pages ?? []);
   if (scene.marked >= 0) {
     const [x, y] = place(layout, scene.marked);
     outline(ctx, x - 1, y - 1, layout.cell - layout.gap + 2, theme.accent, 2);
   }
 }
 
-function drawPages(ctx, scene, row) {
-  const { map, layout, theme, selected, touched } = scene;
+/** Paint all pages that do not look as they are `known` to. Returns how they look now: a number each. */
+function drawPages(ctx, scene, known) {
+  const { map, layout, theme, selected } = scene;
   const { cell, gap, columns, rows } = layout;
-  const owners = map.firstOwners(), mine = row.length ? new Set(row) : null;
-  for (const page of row) if (page !== NONE) owners[page] = selected;
+  const row = map.sequences.get(selected)?.pages ?? [];
+  const owners = map.firstOwners(), mine = row.length ? new Uint8Array(map.numPages) : null;
+  for (const page of row) {
+    if (page === NONE) continue;
+    owners[page] = selected;
+    mine[page] = 1;
+  }
   const merge = cell < MERGED; // thousands of small cells: neighbours that look the same are painted as one
-  const look = (page) => (map.refcount[page] && map.filled[page] < map.pageSize ? page + 0.5 // like no other
-    : map.refcount[page] ? owners[page] * 2 + (map.refcount[page] > 1) : -1 - map.published[page]);
+  const looks = looksOf(map, owners, mine, merge);
+  let painted = false;
   for (let page = 0, next; page < map.numPages; page = next) {
     next = page + 1;
-    if (merge) for (const same = look(page); next % columns && next < map.numPages && look(next) === same; ) next++;
+    if (looks[page] === known[page]) continue;
+    painted = true;
+    if (merge && !(map.refcount[page] && map.filled[page] < map.pageSize)) // how far it is filled is its own
+      while (next % columns && next < map.numPages && looks[next] === looks[page]) next++;
     const [x, y] = place(layout, page);
     const width = (next - page) * cell - gap, height = cell - gap;
+    if (known.length) ctx.clearRect(x, y, width, height);
     drawPage(ctx, scene, page, owners[page], x, y, width, height);
-    if (mine && !mine.has(page)) {
-      ctx.globalAlpha = 0.72; // the others step back
-      ctx.fillStyle = theme.bg;
-      ctx.fillRect(x, y, width, height);
-      ctx.globalAlpha = 1;
-    }
+    if (!mine || mine[page]) continue;
+    ctx.globalAlpha = 0.72; // the others step back
+    ctx.fillStyle = theme.bg;
+    ctx.fillRect(x, y, width, height);
+    ctx.globalAlpha = 1;
   }
-  if (merge && gap)
+  if (merge && gap && painted)
     for (let column = 1; column < columns; column++)
       ctx.clearRect(GUTTER + column * cell - gap, BAND.bottom, gap, rows * cell);
+  return looks;
+}
+
+/** All that decides how a page is painted, as one number; those of another frame are compared with these. */
+function looksOf(map, owners, mine, coarse) {
+  const looks = new Float64Array(map.numPages), { refcount, filled, published } = map, radix = map.pageSize + 1;
+  for (let page = 0; page < map.numPages; page++) {
+    const references = coarse ? Math.min(2, refcount[page]) : refcount[page];
+    let look = (owners[page] * 4096 + references) * radix + (references ? filled[page] : published[page]);
+    look = look * radix + (coarse ? 0 : map.copied(page));
+    looks[page] = look * 3 + (mine ? 1 + mine[page] : 0);
+  }
+  return looks;
+}
+
+/** Pages that this frame gave out or took over, and from where to where it copied. */
+function drawChanges(ctx, { layout, theme, changes }) {
+  const { cell, gap } = layout;
   if (cell < 6) return;
-  for (const page of touched) outline(ctx, ...place(layout, page), cell - gap, theme.fg, cell >= 18 ? 2 : 1);
-}
-
-/** Leaves the context's alpha at 1, as it finds it. */
-function drawPage(ctx, scene, page, owner, x, y, width, height) {
-  if (scene.map.state(page) === USED) drawUsed(ctx, scene, page, owner, x, y, width, height);
-  else drawUnused(ctx, scene, scene.map.state(page), x, y, width, height);
-}
-
-function drawUnused(ctx, { theme, ratio }, state, x, y, width, height) {
-  const small = Math.min(width, height);
-  ctx.fillStyle = theme.fg;
-  ctx.globalAlpha = state === FREE ? 0.05 : 0.14;
-  ctx.fillRect(x, y, width, height);
-  if (state === CACHED) {
-    ctx.globalAlpha = small >= 12 ? 0.75 : 0.5;
-    ctx.fillStyle = texture("dots", theme.fg, small, ratio);
-    ctx.fillRect(x, y, width, height);
+  for (const page of changes.pages) outline(ctx, ...place(layout, page), cell - gap, theme.fg, cell >= 18 ? 2 : 1);
+  for (const [from, to] of changes.copies) {
+    const [[fromX, fromY], [toX, toY]] = [place(layout, from), place(layout, to)].map(([x, y]) => [x + cell / 2, y + cell / 2]);
+    drawArrow(ctx, fromX, fromY, toX, toY, theme.fg, theme.bg);
   }
-  if (small >= 12) {
-    ctx.globalAlpha = state === FREE ? 0.14 : 0.75;
-    ctx.strokeStyle = theme.fg;
-    ctx.lineWidth = 1;
-    ctx.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
-  }
-  ctx.globalAlpha = 1;
-}
-
-function drawUsed(ctx, { map, theme, colours, textColours, ratio }, page, owner, x, y, width, height) {
-  const small = Math.min(width, height), references = map.refcount[page];
-  const colour = colourOf(colours, owner), ink = colourOf(textColours, owner);
-  const full = (width * map.filled[page]) / map.pageSize;
-  ctx.fillStyle = colour;
-  if (full < width) {
-    ctx.globalAlpha = 0.3;
-    ctx.fillRect(x + full, y, width - full, height);
-    ctx.globalAlpha = 1;
-  }
-  ctx.fillRect(x, y, full, height);
-  if (references > 1) {
-    ctx.globalAlpha = 0.45;
-    ctx.fillStyle = texture("hatch", ink, small, ratio);
-    ctx.fillRect(x, y, width, height);
-    ctx.globalAlpha = 1;
-  }
-  if (small >= MERGED && map.copied(page)) { // a line under the slots that were copied, not computed
-    const line = Math.max(2, Math.round(height / 12));
-    ctx.fillStyle = ink;
-    ctx.fillRect(x + 2, y + height - line - 2, ((width - 4) * map.copied(page)) / map.pageSize, line);
-  }
-  const tag = references > 1 ? `×${references}` : isPin(owner) ? "pin" : String(owner);
-  if (small < 16 || tag.length * 7 > width) return;
-  ctx.font = `600 ${small >= 26 ? 12 : 10}px ${theme.font}`;
-  ctx.textAlign = "center";
-  ctx.textBaseline = "middle";
-  const share = full / width, hatched = references > 1;
-  if (hatched || (share > 0.25 && share < 0.75)) { // a ground of its own, over the hatch or the edge of what is filled
-    ctx.lineWidth = hatched ? 5 : 3;
-    ctx.lineJoin = "round";
-    ctx.strokeStyle = colour;
-    ctx.strokeText(tag, x + width / 2, y + height / 2 + 0.5);
-  }
-  ctx.fillStyle = hatched || share > 0.25 ? ink : theme.fg;
-  ctx.fillText(tag, x + width / 2, y + height / 2 + 0.5);
-}
-
-function outline(ctx, x, y, size, colour, weight) {
-  ctx.strokeStyle = colour;
-  ctx.lineWidth = weight;
-  ctx.strokeRect(x + weight / 2, y + weight / 2, size - weight, size - weight);
 }
 
 function drawRowNumbers(ctx, { layout, theme }) {
@@ -196,7 +199,8 @@ function drawBand(ctx, scene, row) {
   if (holes) drawHoles(ctx, scene, holes, (holes - skipped) * width);
   const colour = colourOf(colours, selected);
   const size = layout.cell - layout.gap;
-  for (const [line, weight, alpha] of [[theme.bg, row.length > 48 ? 2.5 : 4.5, 0.85], [colour, row.length > 48 ? 1 : 2, 1]]) {
+  const thin = row.length > 48 ? 0.5 : 1; // a colour alone may be pale on this ground: it has an edge
+  for (const [line, weight, alpha] of [[theme.bg, 5 * thin, 0.85], [theme.fg, 2.8 * thin, 0.5], [colour, 1.8 * thin, 1]]) {
     ctx.strokeStyle = line;
     ctx.lineWidth = weight;
     ctx.globalAlpha = alpha;
@@ -246,85 +250,3 @@ function ghost(ctx, theme, x, width) {
   ctx.globalAlpha = 1;
 }
 
-const textures = new Map();
-
-/** A repeating pattern with lines (or dots) as fine as the cell asks for; sharp on any screen. */
-function texture(kind, colour, size, ratio) {
-  const pitch = size >= 14 ? 6 : size >= 7 ? 4 : 3;
-  const key = `${kind} ${colour} ${pitch} ${ratio}`;
-  if (!textures.has(key)) {
-    const side = Math.round(pitch * ratio);
-    const tile = new OffscreenCanvas(side, side);
-    const ctx = tile.getContext("2d");
-    ctx.scale(side / pitch, side / pitch);
-    ctx.fillStyle = ctx.strokeStyle = colour;
-    if (kind === "dots") {
-      ctx.beginPath();
-      ctx.arc(pitch / 2, pitch / 2, pitch >= 6 ? 1 : 0.7, 0, 7);
-      ctx.fill();
-    } else {
-      ctx.lineWidth = pitch >= 6 ? 1.5 : 1;
-      ctx.beginPath();
-      for (const shift of [-pitch, 0, pitch]) {
-        ctx.moveTo(shift - 1, pitch + 1);
-        ctx.lineTo(shift + pitch + 1, -1);
-      }
-      ctx.stroke();
-    }
-    const pattern = ctx.createPattern(tile, "repeat");
-    pattern.setTransform(new DOMMatrix().scale(pitch / side));
-    textures.set(key, pattern);
-  }
-  return textures.get(key);
-}
-
-/** The pool's occupancy over the whole film, with every preemption marked. */
-export function drawTimeline(ctx, { film, width, height, theme, ratio }) {
-  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-  ctx.clearRect(0, 0, width, height);
-  const last = film.numFrames - 1, span = width - 2 * TIMELINE_INSET, floor = height - 1, scale = (height - 9) / film.numPages;
-  const dots = texture("dots", theme.fg, 7, ratio);
-  for (let x = 0; x < span; x++) {
-    const { used, cached } = film.occupancy(Math.round((last * x) / span));
-    const top = floor - used * scale;
-    ctx.fillStyle = theme.accent;
-    ctx.globalAlpha = 0.75;
-    ctx.fillRect(TIMELINE_INSET + x, top, 1, used * scale);
-    ctx.fillStyle = theme.fg;
-    ctx.globalAlpha = 0.16;
-    ctx.fillRect(TIMELINE_INSET + x, top - cached * scale, 1, cached * scale);
-    ctx.fillStyle = dots;
-    ctx.globalAlpha = 0.6;
-    ctx.fillRect(TIMELINE_INSET + x, top - cached * scale, 1, cached * scale);
-  }
-  ctx.globalAlpha = 0.4;
-  ctx.fillStyle = theme.fg;
-  ctx.fillRect(TIMELINE_INSET, floor, span, 1);
-  ctx.fillRect(TIMELINE_INSET, floor - film.numPages * scale, span, 0.5);
-  ctx.globalAlpha = 1;
-  ctx.fillStyle = "#D55E00";
-  for (const preempted of film.preempted) {
-    const x = timelineX(film, preempted, width);
-    ctx.beginPath();
-    ctx.moveTo(x - 4, 0);
-    ctx.lineTo(x + 4, 0);
-    ctx.lineTo(x, 6);
-    ctx.fill();
-  }
-}
-
-/** Where a frame stands on the timeline. */
-export function timelineX(film, frame, width) {
-  return TIMELINE_INSET + ((width - 2 * TIMELINE_INSET) * frame) / Math.max(1, film.numFrames - 1);
-}
-
-/** A legend's swatch of 18 × 18, drawn as the pages are. */
-export function drawSwatch(ctx, kind, look) {
-  const refcount = { cached: 0, free: 0, shared: 2 }[kind] ?? 1;
-  const map = { refcount: [refcount], filled: [kind === "partial" ? 6 : 16], pageSize: 16,
-    copied: () => (kind === "copied" ? 10 : 0), state: () => (kind === "cached" ? CACHED : kind === "free" ? FREE : USED) };
-  ctx.setTransform(look.ratio, 0, 0, look.ratio, 0, 0);
-  ctx.clearRect(0, 0, 18, 18);
-  drawPage(ctx, { ...look, map }, 0, 1, 0, 0, 18, 18);
-  if (kind === "changed") outline(ctx, 0, 0, 18, look.theme.fg, 2);
-}

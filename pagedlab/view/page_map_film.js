@@ -15,6 +15,16 @@ export function decode(bytes) {
   return { header, events: new Int32Array(bytes.buffer.slice(start, bytes.byteOffset + bytes.byteLength)) };
 }
 
+/** The packets of several traces that travelled as one (bytes: Uint8Array or DataView). */
+export async function packetsIn(bytes) {
+  const inflated = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const whole = await new Response(inflated).arrayBuffer(), view = new DataView(whole);
+  const packets = [];
+  for (let at = 0; at < whole.byteLength; at += 4 + packets.at(-1).byteLength)
+    packets.push(new Uint8Array(whole, at + 4, view.getInt32(at, true)));
+  return packets;
+}
+
 /**
  * All frames of a trace. Frame 0 is what came before the first step, each further one the end of a step; a trace
  * without steps has a frame after every event.
@@ -29,6 +39,8 @@ export class Film {
     this.header = header;
     this.numPages = header.num_pages;
     this.pageSize = header.page_size;
+    this.title = header.title;
+    this.seconds = header.seconds; // at which each step ended; null where nobody said so
     this.start = header.cursor; // events recorded before the first one here
     this.sequences = new Map(); // id -> {label, tokens}
     this.pieces = new Map(); // token id -> text
@@ -36,9 +48,10 @@ export class Film {
     this.numEvents = 0;
     this.starts = []; // index of each STEP event
     this.history = []; // of each frame but the last: {used, cached}
-    this.preempted = []; // frames in which a sequence was preempted
+    this.moves = []; // {frame, kind} of sequences: preempted, swapped (to host memory), resumed (from there)
     this.hasHost = false; // something was kept in host memory
-    this.hasCopies = false; // a page was copied because it begins as a prompt goes on
+    this.hasPartialHits = false; // a page was copied because it begins as a prompt goes on
+    this.hasCopies = false; // a page was copied because it was to be written
     this.spacing = Math.max(1024, this.numPages); // events between checkpoints
     this.head = PageMap.from(this.numPages, this.pageSize, header.base); // after the newest event
     const { hostPages, hostTokens } = this.head.counts();
@@ -63,6 +76,15 @@ export class Film {
 
   get end() {
     return this.start + this.numEvents;
+  }
+
+  /** Number of the first step that is here, or of the first event where there are no steps. */
+  get first() {
+    return this.starts.length ? this.events[this.starts[0] * FIELDS + 3] : this.start + 1;
+  }
+
+  get lastStep() {
+    return this.events[this.starts.at(-1) * FIELDS + 3];
   }
 
   get numFrames() {
@@ -91,19 +113,20 @@ export class Film {
     return this.shown.map;
   }
 
-  /** What a frame did: pages it gave out or took over, and how often each kind of thing happened. */
+  /** What a frame did: pages it gave out or took over, copies [from, to], and how often each kind of thing happened. */
   changes(frame) {
     const pages = new Set();
-    const changes = { pages, allocated: 0, shared: 0, copied: 0, hitInPart: 0, evicted: 0, offloaded: 0, returned: 0,
+    const changes = { pages, copies: [], allocated: 0, shared: 0, hitInPart: 0, evicted: 0, offloaded: 0, returned: 0,
       preempted: [], swapped: [], resumed: [], finished: [], pruned: [] };
     let filledInPart = 0; // pages of the sequence that is coming in: for a partial hit, or back from host memory
-    for (let index = frame ? this.frameEnd(frame - 1) : 0; index < this.frameEnd(frame); index++) {
-      const [kind, page, sequence, value] = this.events.subarray(index * FIELDS, (index + 1) * FIELDS);
+    const end = this.frameEnd(frame) * FIELDS;
+    for (let at = frame ? this.frameEnd(frame - 1) * FIELDS : 0; at < end; at += FIELDS) {
+      const kind = this.events[at], page = this.events[at + 1], sequence = this.events[at + 2], value = this.events[at + 3];
       if (page >= this.numPages) continue; // a host page was given up
       if (kind === ALLOCATE || kind === SHARE || kind === EVICT) pages.add(page);
       if (kind === ALLOCATE) changes.allocated++;
       else if (kind === SHARE) changes.shared++;
-      else if (kind === COPY) changes.copied++;
+      else if (kind === COPY) changes.copies.push([value, page]);
       else if (kind === EVICT) changes.evicted++;
       else if (kind === OFFLOAD) changes.offloaded++;
       else if (kind === FILL && value < this.pageSize) filledInPart++;
@@ -171,15 +194,17 @@ export class Film {
     if (kind === STEP) {
       if (!this.starts.length) {
         this.history.length = 0; // until now every event was a frame
-        this.preempted.length = 0;
+        this.moves.length = 0;
       }
       this.starts.push(index);
     }
     if (kind === STEP || !this.starts.length) this.history.push({ used: this.head.used, cached: this.head.cached });
     const value = this.events[index * FIELDS + 3];
-    if (kind === PREEMPT) this.preempted.push(this.starts.length || index + 1);
-    this.hasHost ||= kind === OFFLOAD || (kind === PREEMPT && value > 0);
-    this.hasCopies ||= kind === ADMIT && value % this.pageSize > 0;
+    const move = kind === RESUME ? "resumed" : kind !== PREEMPT ? null : value > 0 ? "swapped" : "preempted";
+    if (move) this.moves.push({ frame: this.starts.length || index + 1, kind: move });
+    this.hasHost ||= kind === OFFLOAD || move === "swapped";
+    this.hasPartialHits ||= kind === ADMIT && value % this.pageSize > 0;
+    this.hasCopies ||= kind === COPY;
     this.applyTo(this.head, index);
     if (index + 1 - this.checkpoints.at(-1).index >= this.spacing)
       this.checkpoints.push({ index: index + 1, map: this.head.copy() });

@@ -2,7 +2,7 @@
 // Token texts come from a model and are not trusted: they enter the document as text, never as markup.
 
 import { CACHED, FREE, PRUNED, holesOf, isPin, statusOf } from "./page_map_replay.js";
-import { colourOf } from "./page_map_draw.js";
+import { colourOf } from "./page_map_cells.js";
 
 /** A sign of 16 × 16, drawn: not every font has the media signs. */
 export function icon(path) {
@@ -22,7 +22,23 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-export const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+/** Text that is there already is not written again: that would make the browser lay out anew. */
+export function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+export function resize(canvas, width, height, ratio) {
+  const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+}
+
+const numbers = new Intl.NumberFormat("en"); // toLocaleString would make one each time
+
+export const withCommas = (number) => (typeof number === "number" ? numbers.format(number) : number);
+
+export const plural = (count, noun) => `${withCommas(count)} ${noun}${count === 1 ? "" : "s"}`;
 
 const STATE_NAMES = ["free", "cached", "used"];
 const FINISH_NAMES = ["stopped", "reached its length", "aborted", "failed", "pruned: a likelier beam took its place"];
@@ -126,7 +142,9 @@ export class HostStrip {
 
   update(film, map, counts) {
     this.element.hidden = !film.hasHost;
+    if (!film.hasHost) return;
     const ids = [...map.sequences.keys()].filter((id) => map.sequences.get(id).swapped);
+    this.told = `Host memory: ${plural(counts.hostPages, "cached page")}, ${plural(counts.hostTokens, "token")} of ${ids.length} swapped out`;
     this.cached.replaceChildren(h("b", {}, String(counts.hostPages)), counts.hostPages === 1 ? " cached page" : " cached pages");
     this.badges.replaceChildren(...ids.slice(0, MOST_BADGES).map((id) => {
       const badge = h("span", { class: "plm-badge" });
@@ -153,12 +171,21 @@ export class SequenceList {
       "data-lm-suppress-shortcuts": "true" }, this.space);
     this.element = h("div", { class: "plm-side" }, this.heading, this.box);
     this.name = `plm-${Math.random().toString(36).slice(2)}`;
-    this.box.addEventListener("scroll", () => this.draw());
+    this.box.addEventListener("scroll", () => {
+      this.measure();
+      this.draw();
+    });
     this.box.addEventListener("keydown", (event) => this.key(event));
     this.box.addEventListener("click", (event) => {
       const row = event.target.closest("[data-sequence]");
       if (row) this.select(Number(row.dataset.sequence));
     });
+  }
+
+  /** Before anything is written in a frame: reading afterwards would make the browser lay out in between. */
+  measure() {
+    this.top = this.box.scrollTop;
+    this.height = this.box.clientHeight;
   }
 
   update(map, counts, selected) {
@@ -171,14 +198,14 @@ export class SequenceList {
     }
     this.ids = alive.concat(over.reverse());
     const waiting = counts.waiting + counts.preempted + counts.swapped;
-    this.heading.replaceChildren(`${counts.running} running · ${waiting} waiting · ${counts.finished} finished`);
+    write(this.heading, `${counts.running} running · ${waiting} waiting · ${counts.finished} finished`);
     this.space.style.height = `${this.ids.length * ROW}px`;
     this.draw();
   }
 
   draw() {
-    const first = Math.floor(this.box.scrollTop / ROW);
-    const shown = this.ids.slice(first, first + Math.ceil(this.box.clientHeight / ROW) + 1);
+    const first = Math.floor(this.top / ROW);
+    const shown = this.ids.slice(first, first + Math.ceil(this.height / ROW) + 1);
     while (this.space.children.length > shown.length) this.space.lastChild.remove();
     while (this.space.children.length < shown.length) this.space.append(this.emptyRow());
     // Rows are filled anew, not made anew: a click begins and ends on the same element even while the film plays.
@@ -193,11 +220,15 @@ export class SequenceList {
 
   fill(row, id, position) {
     const view = this.map.sequences.get(id), status = statusOf(view, id), label = this.film.label(id);
-    const [badge, name, state, detail] = row.children;
+    const state = status === "preempted" && view.preemptions > 1 ? `preempted ×${view.preemptions}`
+      : view.finish === PRUNED ? "pruned" : STATUS_NAMES[status] ?? status;
+    const told = [id, label, state, describeSequence(view, id), position, this.ids.length, id === this.selected].join("\n");
+    if (row.told === told) return;
+    row.told = told;
+    const [badge, name, stateBox, detail] = row.children;
     colourBadge(badge, this.film, id);
     name.textContent = /^\d/.test(label) ? `request ${label}` : label;
-    state.textContent = status === "preempted" && view.preemptions > 1 ? `preempted ×${view.preemptions}`
-      : view.finish === PRUNED ? "pruned" : STATUS_NAMES[status] ?? status;
+    stateBox.textContent = state;
     detail.textContent = describeSequence(view, id);
     row.className = `plm-row plm-${status}`;
     row.id = `${this.name}-${id}`;

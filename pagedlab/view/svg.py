@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pagedlab.memory.events import NONE, Trace
 from pagedlab.memory.pool import PageState
-from pagedlab.memory.replay import PageMap, SequenceView
+from pagedlab.memory.replay import PageMap
 from pagedlab.memory.table import HOLE
 from pagedlab.view.drawing import Box, Drawing, dots, hatch, mix
 from pagedlab.view.frames import (
@@ -87,7 +87,8 @@ def page_map_svg(
     host = host_facts(counts)
     if host:
         bottom += 20
-    drawing = Drawing(WIDTH, bottom + 50 + 26 * len(chips), f"{title}, {when}", _describe(counts, title, when))
+    words = f"Page map, {title}, {when}: {describe(counts)}."
+    drawing = Drawing(WIDTH, bottom + 50 + 26 * len(chips), f"{title}, {when}", words)
     card(drawing, title, when, _facts(counts))
     boxes: list[Box] = [
         (MARGIN + GUTTER + page % columns * cell, top + page // columns * cell, cell - 2.0, cell - 2.0)
@@ -96,12 +97,13 @@ def page_map_svg(
     for page in range(0, page_map.num_pages, columns * -(-14 // cell)):
         middle = boxes[page][1] + (cell - 2) / 2
         drawing.text(MARGIN + GUTTER - 8, middle, str(page), size=10, colour=QUIET, anchor="end")
-    _draw_pages(drawing, page_map, boxes, select)
+    draw_pages(drawing, page_map, boxes, select)
     if select is not None:
-        _draw_links(drawing, trace, page_map, select, boxes)
+        drawing.text(MARGIN + GUTTER, HEAD + 8, caption(trace, select, page_map), size=12, colour=INK, bold=True)
+        draw_row(drawing, page_map, select, boxes, (MARGIN + GUTTER, HEAD + 22.0), WIDTH - 2 * MARGIN - GUTTER)
     if host:
         drawing.text(MARGIN + GUTTER, bottom - 8, host[0].upper() + host[1:], size=12, colour=QUIET)
-    _draw_legend(drawing, bottom + 22, copies=any(copied_slots(page_map, page) for page in range(page_map.num_pages)))
+    draw_legend(drawing, bottom + 22, copies=has_copies(page_map))
     for row, chip_row in enumerate(chips):
         _draw_chips(drawing, chip_row, bottom + 50 + 26 * row)
     return SvgFigure(drawing)
@@ -189,23 +191,33 @@ def card(drawing: Drawing, title: str, when: str, facts: str) -> None:
 
 
 def _facts(counts: Counts) -> str:
-    share = f" ({100 * counts.waste / counts.slots:.1f} %)" if counts.slots else ""
     return (
         f"{counts.used} used, {counts.shared} of them shared  ·  {counts.cached} cached  ·  {counts.free} free  ·  "
-        f"{counts.waste} slots wasted{share}  ·  {counts.hit_tokens} tokens hit"
+        f"{use(counts)}"
     )
 
 
-def _describe(counts: Counts, title: str, when: str) -> str:
+def use(counts: Counts) -> str:
+    """What the pages are worth."""
+    share = f" ({100 * counts.waste / counts.slots:.1f} %)" if counts.slots else ""
+    return f"{counts.waste} slots wasted{share}  ·  {counts.hit_tokens} tokens hit"
+
+
+def describe(counts: Counts) -> str:
     host = host_facts(counts)
     return (
-        f"Page map, {title}, {when}: {counts.used} pages used ({counts.shared} shared), {counts.cached} cached, "
+        f"{counts.used} pages used ({counts.shared} shared), {counts.cached} cached, "
         f"{counts.free} free; {counts.waste} slots wasted; {counts.running} sequences running, "
-        f"{counts.waiting + counts.preempted + counts.swapped} waiting{'; ' + host if host else ''}."
+        f"{counts.waiting + counts.preempted + counts.swapped} waiting{'; ' + host if host else ''}"
     )
 
 
-def _draw_pages(drawing: Drawing, page_map: PageMap, boxes: list[Box], select: int | None) -> None:
+def has_copies(page_map: PageMap) -> bool:
+    return any(copied_slots(page_map, page) for page in range(page_map.num_pages))
+
+
+def draw_pages(drawing: Drawing, page_map: PageMap, boxes: list[Box], select: int | None) -> None:
+    """Each page in its box; where a sequence is selected all but its own step back."""
     mine = set(page_map.sequences[select].pages) if select is not None else set()
     owners = owners_of_pages(page_map)
     for faint in (True, False):
@@ -240,7 +252,8 @@ def _draw_unused(drawing: Drawing, boxes: list[Box], strength: float, *, cached:
     if not cached:
         drawing.boxes(boxes, mix(INK, PAPER, 0.04 * strength), stroke=mix(LINE, PAPER, strength))
         return
-    drawing.boxes(boxes, mix(INK, PAPER, 0.1 * strength), stroke=mix(INK, PAPER, 0.6 * strength))
+    outline = mix(INK, PAPER, 0.6 * strength) if boxes and boxes[0][2] >= 4 else None
+    drawing.boxes(boxes, mix(INK, PAPER, 0.1 * strength), stroke=outline)
     pitch = 6 if boxes and boxes[0][2] >= 14 else 4
     drawing.lines([dot for box in boxes for dot in dots(box, pitch)], mix(INK, PAPER, 0.6 * strength), pitch / 4)
 
@@ -252,7 +265,8 @@ def _draw_used(drawing: Drawing, owner: int, cells: dict[Box, _Look], strength: 
     drawing.boxes([(x, y, w * look.filled, h) for (x, y, w, h), look in cells.items() if look.filled], colour)
     shared = [box for box, look in cells.items() if look.references > 1]
     pitch = 6 if next(iter(cells))[2] >= 14 else 4
-    drawing.lines([line for box in shared for line in hatch(box, pitch)], mix(ink, colour, 0.45), pitch / 4)
+    marks = [line for box in shared for line in hatch(box, pitch) or dots(box, pitch)]  # a dot where no line fits
+    drawing.lines(marks, mix(ink, colour, 0.45), pitch / 4)
     underlined = {box: look.copied for box, look in cells.items() if look.copied and box[3] >= 12}
     drawing.boxes(
         [(x + 2, y + h - h / 12 - 2, (w - 4) * part, h / 12) for (x, y, w, h), part in underlined.items()], ink
@@ -266,17 +280,19 @@ def _draw_used(drawing: Drawing, owner: int, cells: dict[Box, _Look], strength: 
             drawing.text(x + w / 2, y + h / 2, tag, size=12 if h >= 24 else 10, colour=ink, anchor="middle", bold=True)
 
 
-def _draw_links(drawing: Drawing, trace: Trace, page_map: PageMap, select: int, boxes: list[Box]) -> None:
-    view = page_map.sequences[select]
+def draw_row(
+    drawing: Drawing, page_map: PageMap, select: int, boxes: list[Box], at: tuple[float, float], room: float
+) -> None:
+    """A sequence's logical pages from ``at`` on, ``room`` wide, and lines to where they are."""
+    view, (left, top) = page_map.sequences[select], at
     holes = holes_of(view)
     pages, gap = view.pages[holes:], min(2, holes)  # all that were given back share two places
-    left, width = MARGIN + GUTTER, min(34.0, (WIDTH - 2 * MARGIN - GUTTER) / max(1, len(pages) + gap))
-    drawing.text(left, HEAD + 8, _caption(trace, select, view), size=12, colour=INK, bold=True)
+    width = min(34.0, room / max(1, len(pages) + gap))
     if gap:
-        drawing.boxes([(left, HEAD + 22.0, gap * width - 2, 24.0)], PAPER, stroke=LINE)
+        drawing.boxes([(left, top, gap * width - 2, 24.0)], PAPER, stroke=LINE)
         text = "given back" if gap * width >= 60 else "–"
-        drawing.text(left + gap * width / 2 - 1, HEAD + 34, text, size=10, colour=QUIET, anchor="middle")
-    row = [(left + place * width, HEAD + 22.0, width - 2, 24.0) for place in range(gap, gap + len(pages))]
+        drawing.text(left + gap * width / 2 - 1, top + 12, text, size=10, colour=QUIET, anchor="middle")
+    row = [(left + place * width, top, width - min(2, width / 2), 24.0) for place in range(gap, gap + len(pages))]
     if not row:
         return
     ends = [(x + w / 2, y + h, boxes[page][0] + boxes[page][2] / 2, boxes[page][1])
@@ -288,17 +304,19 @@ def _draw_links(drawing: Drawing, trace: Trace, page_map: PageMap, select: int, 
     _draw_used(drawing, select, cells, 1.0)
 
 
-def _caption(trace: Trace, sequence: int, view: SequenceView) -> str:
-    holes, name = holes_of(view), label(trace, sequence)
+def caption(trace: Trace, sequence: int, page_map: PageMap) -> str:
+    """What a sequence is called, and what it holds."""
+    view, name = page_map.sequences[sequence], label(trace, sequence)
     if is_pin(sequence):
         return f"{name}: {len(view.pages)} pages of a prefix"
     if view.swapped:
         return f"#{sequence} {name}: {view.swapped} tokens in host memory ({status_of(view)})"
+    holes = holes_of(view)
     behind = f", the first {holes} of them given back" if holes else ""
     return f"#{sequence} {name}: {len(view.pages)} logical pages{behind}, {view.computed} tokens ({status_of(view)})"
 
 
-def _draw_legend(drawing: Drawing, y: float, *, copies: bool) -> None:
+def draw_legend(drawing: Drawing, y: float, *, copies: bool) -> None:
     x = float(MARGIN + GUTTER)
     used = [("used, by owner", _Look(1, 1)), ("partly filled", _Look(0.4, 1)), ("shared ×n", _Look(1, 2))]
     if copies:

@@ -122,7 +122,9 @@ def test_what_memory_does_beyond_its_pages_is_shown(
     maps = [trace.replay(end) for end in frame_ends(trace)]
     frame = next(i for i, m in enumerate(maps) if i > 10 and count(m).swapped and any(id < -1 for id in m.sequences))
     counts, swapped = count(maps[frame]), next(id for id, v in maps[frame].sequences.items() if v.swapped)
-    page.evaluate("([frame, id]) => { pageMap.show(frame); pageMap.select(id); pageMap.paint(); }", [frame, swapped])
+    page.evaluate(
+        "([frame, id]) => { pageMap.show(frame); pageMap.panels[0].select(id); pageMap.paint(); }", [frame, swapped]
+    )
     words = " ".join(page.locator(".plm-host").inner_text().split())
     assert f"{counts.host_pages} cached page" in words
     assert f"{counts.swapped} swapped out, {counts.host_tokens} tokens" in words
@@ -132,9 +134,9 @@ def test_what_memory_does_beyond_its_pages_is_shown(
     ]
     assert page.get_by_text("copied in part").is_visible()
     screenshot(page, "host memory")
-    page.evaluate("pageMap.select(-2); pageMap.paint()")
+    page.evaluate("pageMap.panels[0].select(-2); pageMap.paint()")
     assert row_of(page, -2).get_attribute("aria-selected") == "true"
-    page.evaluate("pageMap.select(-1); pageMap.show(Infinity); pageMap.paint()")
+    page.evaluate("pageMap.panels[0].select(-1); pageMap.show(Infinity); pageMap.paint()")
     assert row_of(page, -2).count() == 0, "a pin that was taken off is gone"
     pruned = next(id for id, v in maps[-1].sequences.items() if v.finish is FinishCode.PRUNED)
     assert row_of(page, pruned).inner_text().split("\n")[-2] == "pruned"
@@ -151,10 +153,12 @@ def test_pages_that_were_given_back_are_one_gap_in_the_page_table(
     sequence, view = max(trace.replay(frame_ends(trace)[frame]).sequences.items(), key=lambda entry: holes_of(entry[1]))
     holes = holes_of(view)
     assert holes > 2
-    page.evaluate("([frame, id]) => { pageMap.show(frame); pageMap.select(id); pageMap.paint(); }", [frame, sequence])
+    page.evaluate(
+        "([frame, id]) => { pageMap.show(frame); pageMap.panels[0].select(id); pageMap.paint(); }", [frame, sequence]
+    )
     assert f"{len(view.pages) - holes} of {len(view.pages)} pages" in row_of(page, sequence).inner_text()
-    under = """(x) => { const r = pageMap.canvas.getBoundingClientRect();
-        return pageMap.pageUnder({ clientX: r.left + x, clientY: r.top + 50 }); }"""
+    under = """(x) => { const [map] = pageMap.panels, r = map.canvas.getBoundingClientRect();
+        return map.pageUnder({ clientX: r.left + x, clientY: r.top + 50 }); }"""
     assert [page.evaluate(under, x) for x in (60, 90)] == [-1, -1], "two places stand for all that are gone"
     assert page.evaluate(under, 38 + 2.5 * 36) == view.pages[holes]
     assert not page.locator(".plm-host").is_visible()
@@ -184,7 +188,9 @@ def test_a_map_of_4096_pages_and_1000_steps_is_scrubbed(page: Page, tmp_path: Pa
 
 def row_of(page: Page, sequence: int) -> Locator:
     """A sequence's row in the list, which is in the document only when it is in sight."""
-    page.evaluate("(id) => { const l = pageMap.list; l.box.scrollTop = 42 * l.ids.indexOf(id); l.draw(); }", sequence)
+    script = """(id) => { const { list } = pageMap.panels[0];
+        list.box.scrollTop = 42 * list.ids.indexOf(id); list.measure(); list.draw(); }"""
+    page.evaluate(script, sequence)
     return page.locator(f".plm-row[data-sequence='{sequence}']")
 
 
@@ -201,9 +207,9 @@ def texts(page_map: PageMap, physical: int) -> list[str]:
 def hover(page: Page, physical: int) -> None:
     box = page.locator("canvas.plm-pages").bounding_box()
     assert box is not None
-    script = """(physical) => { const { layout } = pageMap; const columns = layout.columns;
+    script = """(physical) => { const [map] = pageMap.panels, { layout } = map;
         for (let y = 1; y < layout.height; y += 3) for (let x = 1; x < layout.width; x += 3) {
-            const r = pageMap.canvas.getBoundingClientRect();
-            if (pageMap.pageUnder({ clientX: r.left + x, clientY: r.top + y }) === physical) return [x, y]; } }"""
+            const r = map.canvas.getBoundingClientRect();
+            if (map.pageUnder({ clientX: r.left + x, clientY: r.top + y }) === physical) return [x, y]; } }"""
     x, y = page.evaluate(script, physical)
     page.mouse.move(box["x"] + x, box["y"] + y)
