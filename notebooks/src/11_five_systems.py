@@ -7,17 +7,32 @@
 # - name what makes vLLM, TensorRT-LLM, SGLang, LMDeploy and TGI themselves, in terms of pages, queues and budgets;
 # - run each of them, as a preset, on the real model, and show that none of them changes a token;
 # - read waste, hit rate, preemptions and latencies of all five off one trace, and explain every difference;
-# - say for a given load which choices will win, and check it.
+# - name for each of them a load that it serves best, one that it serves badly, and the reason for both.
 #
-# **Time:** 75–90 minutes, and as long again for all exercises. **Needs:** Python, no GPU; chapters 07, 08 and 10. Section 7 loads a real model.
+# **Time:** 75–90 minutes, and as long again for all exercises. **Needs:** Python, no GPU; chapters 07, 08 and 10. Section 7 loads a real model; the rest is simulated, and takes half a minute.
 
 # %%
+import random
+from collections import namedtuple
+from dataclasses import replace
+from itertools import count, islice
+
+from IPython.display import display
+
 from pagedlab.learn import check
 from pagedlab.learn.quizzes import quiz
+from pagedlab.memory.events import Trace
+from pagedlab.scheduling.latency import Slo
+from pagedlab.scheduling.load import Offer, poisson_arrivals
 from pagedlab.scheduling.request import Request
 from pagedlab.scheduling.sampling import SamplingParams
+from pagedlab.simulate.arrivals import Poisson
+from pagedlab.simulate.simulator import Simulator
+from pagedlab.simulate.workload import Chat
 from pagedlab.systems import SYSTEMS, TGI, VLLM, LMDeploy, SGLang, TensorRTLLM, preset
-from pagedlab.view.figures import new_figure, show
+from pagedlab.view.figures import bar, draw_bars, draw_key, new_figure, show
+from pagedlab.view.maps_svg import page_maps_svg
+from pagedlab.view.page_map import page_maps
 from pagedlab.view.palette import OWNERS
 
 print(", ".join(SYSTEMS))
@@ -39,15 +54,17 @@ for name in SYSTEMS:
     )
 
 # %% [markdown]
-# A preset is honest about what it is not. Each says which state of the system it describes, what it keeps and what it leaves out; here is one of them.
+# A preset is honest about what it is not. Each says which state of the system it describes, what it keeps and what it leaves out; unfold the one that you know best.
 
 # %%
-system = TensorRTLLM()
-print(system.title, "·", system.seen, "·", system.documented)
-for line in system.kept[:3]:
-    print("  kept:    ", line)
-for line in system.left_out[:2]:
-    print("  left out:", line)
+for system in SYSTEMS.values():
+    lists = "\n".join(
+        f"**{what}**\n\n" + "".join(f"- {line}\n" for line in lines)
+        for what, lines in (("Kept", system.kept), ("Left out", system.left_out))
+    )
+    counts = f"{system.title} · {len(system.kept)} kept, {len(system.left_out)} left out"
+    fold = f"<details><summary>{counts}</summary>\n\n{system.seen}\n\n{lists}\n</details>"
+    display({"text/markdown": fold, "text/plain": counts}, raw=True)
 
 
 # %% [markdown]
@@ -215,7 +232,7 @@ for policy in ("GUARANTEED_NO_EVICT", "MAX_UTILIZATION"):
 # Pages of 64 tokens make short tables and wide loads, and waste more at each end. What it is known for is the other lever: a cache in 8 or 4 bits a number. For Llama-3-8B:
 
 # %%
-from pagedlab.arithmetic import MODELS, kv_bytes_per_token, num_parameters, weight_bytes
+from pagedlab.arithmetic import MODELS, kv_bytes_per_token
 
 llama = MODELS["Llama-3-8B"]
 heads = llama.num_layers * llama.num_kv_heads * 2
@@ -258,7 +275,7 @@ for system in (TGI(), SGLang(), VLLM()):
 # Without chunking, a prefill stops everybody who decodes. So it has to be worth it: enough must wait (`waiting_served_ratio`, 0.3 of those who run), or 20 steps must have passed. Ten are running when some more arrive:
 
 # %%
-from pagedlab.scheduling.load import Offer, StepTime, VirtualClock, WithoutModel, drive
+from pagedlab.scheduling.load import StepTime, VirtualClock, WithoutModel, drive
 
 for late in (3, 2):
     running = [Offer(0.0, [number, 1, 2], 60) for number in range(10)]
@@ -275,20 +292,6 @@ for late in (3, 2):
 # %%
 check("11.tgi_admission")
 
-# %% [markdown]
-# TGI is often run with weights of 4 bits, and then surprises its users: the cache stays in 16. A GPU of 80 GiB, Llama-3-8B, contexts of 2,048:
-
-# %%
-gib, parameters = 2**30, num_parameters(llama)
-per_user = 2048 * kv_bytes_per_token(llama.num_layers, llama.num_kv_heads, llama.head_dim, 16)
-for bits in (16, 4):
-    weights = weight_bytes(parameters, bits)
-    users = (80 * gib - weights) // per_user
-    print(
-        f"weights of {bits:2} bits: {weights / gib:4.1f} GiB, and {users} users' cache fills the other "
-        f"{(80 * gib - weights) / gib:.1f}"
-    )
-
 # %%
 quiz("11.no_preemption")
 
@@ -300,8 +303,6 @@ quiz("11.no_preemption")
 # Before any comparison, the test that everything rests on. One model, two turns of eight chats, and all five as `LLM(…, system=…)`: the tokens must be equal.
 
 # %%
-import random
-
 from pagedlab import LLM, load_model
 
 model = load_model("smollm2-135m", progress=False)
@@ -333,193 +334,446 @@ for name, tokens in found.items():
 quiz("11.same_tokens")
 
 # %% [markdown]
+# That holds where formats are the same. TGI is often run with 4-bit weights beside a cache in 16 bits; LMDeploy's users change the cache, to int8 or int4. Then some tokens may differ, and how many is a measurement, not a promise.
+
+# %%
+tgi = LLM("smollm2-135m", system=TGI(quantize="gptq"), num_pages=2048, progress=False)
+plain = model.model.weight_bytes
+packed = tgi.engine.model.weight_bytes
+page = tgi.engine.kv.bytes_per_page
+print(f"weights: {plain / 2**20:.0f} MiB in float32, {packed / 2**20:.0f} MiB in 4 bits")
+print(f"a token of cache: {page:,} bytes, of {tgi.engine.kv.kv_dtype}")
+print(
+    f"so the weights weigh as much as {packed // page:,} tokens; in float32, {plain // page:,}"
+)
+
+# %%
+answers_in = {}
+for bits in (0, 8, 4):
+    llm = LLM(model, system=LMDeploy(quant_policy=bits), num_pages=32)
+    outputs = llm.generate(first_turn, wish, progress=False)
+    answers_in[bits] = [o.outputs[0].token_ids for o in outputs]
+    print(f"quant_policy={bits}: {llm.engine.kv.bytes_per_page // 64:6,} bytes a token")
+assert answers_in[0] == answers["vllm"][0]
+print("int4 changes some of these answers:", answers_in[4] != answers_in[0])
+
+# %% [markdown]
 # ## 8 · One trace
 #
-# Now the load. Chats that begin with one of three system prompts, three turns each; a turn's prompt holds everything said before. Answers have 10 to 80 tokens, and each request *asked* for up to 256: that is how people ask.
+# Now the load, small enough that every page can be seen. Twenty chats of two turns, which begin with one of two system prompts; a turn's prompt holds everything said before, and each request *asks* for up to 64 tokens and gets 8 to 40.
 
 
 # %%
-from pagedlab.scheduling.load import END, poisson_arrivals
-
-
-def chats(sessions, rate, seed=3, allowed=256):
-    """Offers of ``sessions`` chats, ``rate`` of them beginning a second."""
-    draw = random.Random(seed)
-    openings = [[1000 * n + i for i in range(180 + 13 * n)] for n in range(1, 4)]
-    offers = []
-    for number, at in enumerate(poisson_arrivals(rate, sessions, seed)):
-        history = list(draw.choice(openings))
-        for turn in range(3):
-            first = 100_000 + 1000 * number + 100 * turn
-            history += range(first, first + draw.randint(10, 40))
-            length = draw.randint(10, 80)
-            offers.append(Offer(at, list(history), length, max(length, allowed)))
-            history += [0] * (length - 1) + [END]
-            at += 4 + 4 * draw.random()
-    return offers
-
-
-trace = sorted(chats(sessions=100, rate=2.0), key=lambda offer: offer.at)
-prompts = [len(offer.prompt) for offer in trace]
-print(f"{len(trace)} requests, prompts of {min(prompts)} to {max(prompts)} tokens")
-
-# %% [markdown]
-# Memory for 3,072 tokens each. Time is virtual: a step costs 25 ms, half a millisecond for each token, and a microsecond for each token of context. So only *decisions* differ, and every number is the same on every machine.
-
-# %%
-SLOTS = 3072
-machine = StepTime(fixed=0.025, per_token=0.0005, per_context=0.000001)
-
-
-def serve(system, offers, trace=None):
-    """The run of a system under these offers, and its scheduler."""
-    scheduler = system.scheduler(SLOTS, trace=trace)
-    run = drive(WithoutModel(scheduler), offers, VirtualClock(machine))
-    scheduler.manager.check()
-    return run, scheduler
-
-
-runs = {name: serve(preset(name), trace) for name in SYSTEMS}
-whole = all(
-    len(timeline.token_times) == offer.num_output
-    for run, _ in runs.values()
-    for timeline, offer in zip(run.timelines, trace, strict=True)
-)
-print("everybody got every token:", whole)
-
-# %%
-from pagedlab.scheduling.latency import percentile
-
-print(f"{'':13} waste  hits  gave way  in a step   TTFT p50   p90   TPOT p90")
-for name, (run, scheduler) in runs.items():
-    used = sum(s.pages_used * scheduler.manager.page_size for s in run.steps)
-    waste = sum(s.slots_wasted for s in run.steps) / used
-    stats = scheduler.manager.stats
-    ttft = [t.ttft for t in run.timelines]
-    tpot = [t.tpot for t in run.timelines]
-    print(
-        f"{preset(name).title:13} {waste:5.1%}  {stats.hit_tokens / stats.queried_tokens:4.0%}  "
-        f"{sum(t.num_preemptions for t in run.timelines):8}  {run.mean_batch:9.1f}  "
-        f"{percentile(ttft, 50):7.2f} s {percentile(ttft, 90):5.2f} {1e3 * percentile(tpot, 90):7.0f} ms"
-    )
-
-# %% [markdown]
-# Read it column by column. *Waste* follows the page size: none with pages of one token, most with 64. (The paper that began all this reports under 4 % for pages of 16.) *Hits* follow it too, but for TensorRT-LLM, whose partial hits make up for its pages of 32.
-#
-# *Gave way* is the price of admitting more, *in a step* its reward.
-
-# %% jupyter={"source_hidden": true}
-figure, rows = new_figure(8.4, 8.0, rows=5)
-end = max(run.seconds for run, _ in runs.values())
-for axes, (name, (run, scheduler)) in zip(rows, runs.items(), strict=True):
-    size = scheduler.manager.page_size
-    at = [s.stop for s in run.steps]
-    tokens = [s.pages_used * size - s.slots_wasted for s in run.steps]
-    wasted = [s.slots_wasted for s in run.steps]
-    cached = [s.pages_cached * size for s in run.steps]
-    axes.stackplot(
-        *(at, tokens, wasted, cached),
-        colors=[OWNERS[0], "black", OWNERS[1]],
-        hatch=["", "", "////"],
-        edgecolor="white",
-        linewidth=0,
-        labels=["tokens in use", "wasted", "cached"],
-    )
-    axes.set(xlim=(0, end), ylim=(0, SLOTS), title=preset(name).title, ylabel="slots")
-rows[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=8, frameon=False)
-rows[-1].set_xlabel("seconds, the same clock for all")
-show(
-    figure,
-    alt="Five stacked charts on one time axis: tokens in use at the bottom, a thin black band of waste, cached pages above.",
-    caption="Who used what, when. vLLM and LMDeploy fill memory with running requests; TGI and TensorRT-LLM leave the larger part to what is only cached, and take longer to finish.",
-)
-
-# %% [markdown]
-# ## 9 · What a promise is worth
-#
-# Now the question of chapter 10: up to which rate do nine of ten requests have their first token within a second, and their others every 60 ms? It is found by bisection, a run for each rate tried.
-
-# %%
-from pagedlab.scheduling.latency import Slo, attainment, largest_rate
-
-promise = Slo(ttft=1.0, tpot=0.060)
-
-
-def best_rate(system, **load):
-    """Chats a second up to which 90 % of requests meet the promise."""
-
-    def share(rate):
-        return attainment(serve(system, chats(40, rate, **load))[0].timelines, promise)
-
-    return largest_rate(share, 0.9, 0.1, 8.0, 0.1) or 0.0
-
-
-asked_much = {name: best_rate(preset(name)) for name in SYSTEMS}
-asked_exactly = {name: best_rate(preset(name), allowed=1) for name in SYSTEMS}
-print(f"{'':13} asked for 256   asked for what they use")
-for name in SYSTEMS:
-    print(
-        f"{preset(name).title:13} {asked_much[name]:13.2f}   {asked_exactly[name]:.2f} chats a second"
-    )
-
-# %% jupyter={"source_hidden": true}
-figure, axes = new_figure(8.4, 3.2)
-titles = [preset(name).title for name in SYSTEMS]
-for offset, rates, colour, hatch, label in (
-    (-0.2, asked_much, OWNERS[0], "", "everybody asks for 256"),
-    (0.2, asked_exactly, OWNERS[1], "////", "everybody asks for what they use"),
+def load(
+    chats, rate, words, answers, opening=0, openings=1, turns=1, allowed=1, think=1.0, seed=1
 ):
-    places = [at + offset for at in range(len(titles))]
-    axes.bar(
-        places,
-        list(rates.values()),
-        0.38,
-        color=colour,
-        hatch=hatch,
-        edgecolor="white",
-        label=label,
+    """``chats``, ``rate`` of them beginning a second; every token that is new is nobody else's."""
+    draw, unused = random.Random(seed), count()
+
+    def text(length):
+        return list(islice(unused, length))
+
+    begins, offers = [text(opening) for _ in range(openings)], []
+    for at in poisson_arrivals(rate, chats, seed):
+        history = draw.choice(begins)
+        for _ in range(turns):
+            history = history + text(draw.randint(*words))
+            answer = text(draw.randint(*answers))
+            most = max(len(answer), allowed)
+            offers.append(Offer(at, history, len(answer), most, output=answer))
+            history, at = history + answer, at + think * (1 + draw.random())
+    return sorted(offers, key=lambda offer: offer.at)
+
+
+one_trace = load(
+    20, 10, (10, 30), (8, 40), opening=56, openings=2, turns=2, allowed=64, think=2.0
+)
+print(f"{len(one_trace)} requests")
+
+# %% [markdown]
+# All get memory for the same 1,024 tokens, and cut it into pages as they do. The simulator runs each system's own scheduler and cache manager without a model, on one virtual clock: a step takes 20 ms, half a millisecond for each token computed, and a microsecond for each token of context.
+
+# %%
+SLOTS = 1024
+Moment = namedtuple("Moment", "end running used wasted cached")
+
+
+def step_seconds(shape):
+    return 0.020 + 0.0005 * shape.num_tokens + 0.000001 * shape.context
+
+
+def serve(system, offers, slots=SLOTS):
+    """What the simulator says of a system, everything that happened to its pages, its steps."""
+    system = preset(system)
+    pages, size = system.pages_for(slots), system.tokens_per_page
+    trace, steps = Trace(pages, size), []
+
+    def look(now, replica):
+        manager, running = replica.scheduler.manager, replica.scheduler.running
+        wasted = sum(manager.table(sequence.id).waste for sequence in running)
+        used, cached = manager.pool.num_used * size, manager.pool.num_cached * size
+        steps.append(Moment(now, len(running), used, wasted, cached))
+
+    simulator = Simulator(system, cost=step_seconds, num_pages=pages)
+    return simulator.run(offers, trace=trace, on_step=look), trace, steps
+
+
+print(f"one request alone takes {serve('vllm', one_trace[:1])[0].seconds:.2f} s")
+
+# %%
+runs = {name: serve(name, one_trace) for name in SYSTEMS}
+for name, (results, trace, steps) in runs.items():
+    pages = f"{trace.num_pages:,} pages of {trace.page_size}"
+    print(
+        f"{preset(name).title:13} {pages:17} {len(steps)} steps, {results.totals.num_tokens:,} tokens computed"
     )
-axes.set_xticks(range(len(titles)), titles)
-axes.set_ylabel("chats a second")
-axes.legend(frameon=False)
+outputs = {results.requests.output_tokens for results, _, _ in runs.values()}
+whole = outputs == {sum(offer.num_output for offer in one_trace)}
+print("everybody got every token:", whole)
+assert whole
+
+# %% [markdown]
+# ### Five maps, one clock
+#
+# Early on, at the same moment: the load is the same, but nobody holds the same. Look for the system prompts, held once where pages are shared, and for the ends of pages, empty where pages are large.
+
+# %%
+titles = [preset(name).title for name in SYSTEMS]
+traces = [trace for _, trace, _ in runs.values()]
+seconds = [[step.end for step in steps] for _, _, steps in runs.values()]
+still = page_maps_svg(
+    traces, 0.9, titles=titles, seconds=seconds, title="One load, five systems"
+)
 show(
-    figure,
-    alt="Pairs of bars for five systems: with exact limits those that reserve gain most.",
-    caption="The highest rate at which nine of ten requests keep the promise. Who reserves for the limit that was asked for gains most when users ask for what they use.",
+    still,
+    caption="Five systems at one moment of one clock, each with memory for 1,024 tokens. A square is a page: 64 of 16 tokens, 32 of 32, 1,024 of one, 16 of 64, 1,024 of one.",
 )
 
 # %% [markdown]
-# The two that never take anything back live from good limits. With `max_tokens` near the truth TensorRT-LLM comes up to the others; TGI, which counts every prompt as if nothing were shared, stays behind. vLLM and LMDeploy do not look at limits at all.
+# The same as a film: one slider, one clock. Play it, and watch who fills memory with running requests, who with what is only cached, and who sends somebody back into the line. Under it, who held what on average.
 
 # %%
-gain = {name: asked_exactly[name] / asked_much[name] for name in SYSTEMS}
+page_maps(traces, titles=titles, seconds=seconds, at=2.2)
+
+# %% jupyter={"source_hidden": true}
+shares = {}
+for name, (_, _, steps) in runs.items():
+    used, wasted, cached = (
+        sum(getattr(step, what) for step in steps) / len(steps)
+        for what in ("used", "wasted", "cached")
+    )
+    shares[name] = {"used": used - wasted, "waste": wasted, "cache": cached}
+    shares[name]["free"] = SLOTS - used - cached
+figure, axes = new_figure(8.4, 2.9)
+draw_bars(
+    axes,
+    [bar(preset(name).title, **kinds) for name, kinds in shares.items()],
+    unit="slots",
+    extent=SLOTS,
+)
+draw_key(axes, {"used": "tokens in use", "waste": "wasted", "cache": "cached", "free": "free"})
+show(
+    figure,
+    alt="Five bars of 1,024 slots: LMDeploy's has the widest wasted part, SGLang and TGI have none.",
+    caption="What memory held, on average over steps. Waste grows with the page; what nobody uses at the moment is kept as cache.",
+)
+
+# %% [markdown]
+# ### The table
+#
+# A promise makes latencies comparable: the first token within half a second, the others every 40 ms. **Goodput** is how many requests a second had both.
+
+# %%
+promise = Slo(ttft=0.5, tpot=0.040)
+print(f"{'':13} waste  hits  gave way  evicted  TTFT p50   p90  TPOT p90  goodput")
+waste, hits = {}, {}
+for name, (results, trace, _) in runs.items():
+    waste[name] = shares[name]["waste"] / (shares[name]["used"] + shares[name]["waste"])
+    hits[name] = results.hit_rate
+    ttft, tpot = results.percentiles("ttft"), results.percentiles("tpot")
+    print(
+        f"{preset(name).title:13} {waste[name]:5.1%}  {hits[name]:4.0%}  {results.num_preemptions:8}"
+        f"  {results.totals.evictions * trace.page_size:7,}  {ttft[50]:6.2f} s {ttft[90]:5.2f}"
+        f"  {1e3 * tpot[90]:5.0f} ms  {results.goodput(promise):7.2f}"
+    )
+
+# %% [markdown]
+# Read it column by column; evictions are counted in tokens. *Waste* follows the page size, *hits* too, but for one: TensorRT-LLM's partial hits make up for its pages of 32. *Gave way* is the price of admitting more; the two that promise never pay it, and pay in TTFT.
+
+# %%
+by_page = sorted(SYSTEMS, key=lambda name: preset(name).tokens_per_page)
+assert [waste[name] for name in by_page] == sorted(waste.values())
+assert max(hits, key=hits.get) == "sglang"
+assert hits["tensorrt_llm"] > hits["vllm"] > hits["lmdeploy"]
+paying = [name for name in SYSTEMS if runs[name][0].num_preemptions]
+waiting = {name: runs[name][0].percentiles("ttft")[90] for name in SYSTEMS}
+print("sent somebody back:", ", ".join(preset(name).title for name in paying))
+for name in ("vllm", "sglang", "tensorrt_llm", "tgi"):
+    running = sum(step.running for step in runs[name][2]) / len(runs[name][2])
+    print(f"{preset(name).title:13} {running:.1f} run at once, TTFT p90 {waiting[name]:.2f} s")
+assert min(waiting["tensorrt_llm"], waiting["tgi"]) > max(waiting["vllm"], waiting["sglang"])
+
+# %% [markdown]
+# LMDeploy's hits deserve a second look. Its pages of 64 hold more than either system prompt, so no page of a prompt is the same for two users; with pages of 16 it is another system.
+
+# %%
+for size in (64, 32, 16):
+    results, _, steps = serve(LMDeploy(cache_block_seq_len=size), one_trace)
+    print(
+        f"LMDeploy, pages of {size}: hits {results.hit_rate:4.0%}, goodput {results.goodput(promise):.2f}"
+    )
+
+# %% [markdown]
+# <div class="alert alert-block alert-success"><b>Takeaway 5.</b> One load, five maps. The page decides what is wasted and what can be hit, admission decides who waits and who is sent back, and latencies are the sum of these.</div>
+#
+# ## 9 · Where each wins
+#
+# Five loads, each with its own promise, made so that one idea of one system is what matters. LMDeploy comes twice: its int4 pages hold 3.2 times the tokens in the same bytes, for heads of 64 numbers, so it is compared on its own. Three seeds each, so that nobody wins by chance.
+
+# %%
+loads = {
+    "short answers, high limits": (
+        Slo(1.0, 0.060),
+        (60, 24, (20, 60), (5, 30)),
+        {"allowed": 200},
+    ),
+    "prompts that part in a page": (
+        Slo(1.0, 0.035),
+        (80, 24, (10, 20), (10, 30)),
+        {"opening": 45, "openings": 3},
+    ),
+    "long shared chats": (
+        Slo(0.5, 0.040),
+        (12, 8, (10, 30), (10, 30)),
+        {"opening": 100, "openings": 2, "turns": 5},
+    ),
+    "long answers": (Slo(1.0, 0.050), (50, 13, (10, 20), (60, 100)), {}),
+    "long answers, an even pace": (Slo(2.0, 0.0275), (50, 7, (10, 20), (60, 100)), {}),
+}
+for label, (wanted, numbers, _) in loads.items():
+    print(
+        f"{label:28} first token in {wanted.ttft} s, then one every {1e3 * wanted.tpot:.1f} ms; "
+        f"{numbers[1]} a second"
+    )
+
+# %%
+INT4_SLOTS = SLOTS * 128 // 40
+contenders = {preset(name).title: (preset(name), SLOTS) for name in SYSTEMS}
+contenders["LMDeploy, int4"] = LMDeploy(quant_policy=4), INT4_SLOTS
+
+
+def tries(system, slots, label):
+    """Three runs of a load, each with its steps."""
+    _, numbers, options = loads[label]
+    return [serve(system, load(*numbers, **options, seed=seed), slots) for seed in (1, 2, 3)]
+
+
+played = {
+    (label, title): tries(*contenders[title], label) for label in loads for title in contenders
+}
+goodput = {}
+for (label, title), three in played.items():
+    goodput[label, title] = sum(results.goodput(loads[label][0]) for results, _, _ in three) / 3
+winner = {label: max(titles, key=lambda title: goodput[label, title]) for label in loads}
+for label, title in winner.items():
+    int4 = goodput[label, "LMDeploy, int4"] / goodput[label, title]
+    print(f"{label:28} {title:13} LMDeploy with int4 pages: {int4:.2f} times that")
+assert list(winner.values()) == ["vLLM", "TensorRT-LLM", "SGLang", "vLLM", "TGI"]
+
+# %% jupyter={"source_hidden": true}
+figure, axes = new_figure(8.8, 3.3)
+for row, label in enumerate(loads):
+    best = goodput[label, winner[label]]
+    for column, title in enumerate(contenders):
+        good = goodput[label, title]
+        style = {"color": "#BBBBBB"} if good < best else {"color": OWNERS[1], "hatch": "////"}
+        axes.barh(row, 0.5 * good / best, 0.3, left=column, edgecolor="white", **style)
+        axes.text(column, row - 0.22, f"{good:.1f}", fontsize=9)
+axes.set(xlim=(-0.05, len(contenders)), ylim=(len(loads) - 0.6, -0.6))
+axes.set_yticks(range(len(loads)), loads)
+axes.set_xticks([column + 0.3 for column in range(len(contenders))], contenders)
+axes.xaxis.tick_top()
+axes.tick_params(length=0)
+axes.spines[:].set_visible(False)
+show(
+    figure,
+    alt="A table of bars, five loads by six systems. Ahead in their rows are vLLM, TensorRT-LLM, SGLang, vLLM and TGI; LMDeploy with int4 pages passes them in the rows of long chats and of long answers.",
+    caption="Goodput: requests a second that kept the load's promise. Hatched: the best of the five with pages of 16 bits, and int4 pages where they pass it.",
+)
+
+
+# %%
+def seen(label, title):
+    """Of three runs: requests running at once, preemptions, waste, the highest TPOT p99 in ms."""
+    steps = [step for _, _, steps in played[label, title] for step in steps]
+    return (
+        sum(step.running for step in steps) / len(steps),
+        sum(results.num_preemptions for results, _, _ in played[label, title]),
+        sum(step.wasted for step in steps) / sum(step.used for step in steps),
+        max(1e3 * results.percentiles("tpot")[99] for results, _, _ in played[label, title]),
+    )
+
+
+def compare(label, *titles):
+    for title in titles:
+        running, preempted, wasted, tpot = seen(label, title)
+        hit = sum(results.hit_rate for results, _, _ in played[label, title]) / 3
+        print(
+            f"{title:15} {running:4.1f} at once, {preempted:3} preempted, waste {wasted:5.1%}, "
+            f"hits {hit:3.0%}, TPOT p99 {tpot:3.0f} ms"
+        )
+
+
+compare("short answers, high limits", *titles)
+
+# %% [markdown]
+# **vLLM** never looks at a limit: as many run as fit, and a few preemptions are a small price. Whoever reserves for 200 tokens that do not come runs half as many or fewer. LMDeploy does as vLLM does, in pages whose ends stay empty.
+
+# %%
+compare("prompts that part in a page", "TensorRT-LLM", "vLLM", "SGLang", "TGI")
+
+# %% [markdown]
+# **TensorRT-LLM** finds all 45 shared tokens by copying a part of a page, where vLLM finds the 32 before it and runs out of pages. SGLang finds them too, but lets in whoever may fit, and each token computed beside mine makes my step longer than this promise allows. TGI shares a prompt only when its request has ended.
+
+# %%
+compare("long shared chats", "SGLang", "vLLM", "TensorRT-LLM", "LMDeploy")
+for title in ("SGLang", "vLLM"):
+    tokens = sum(
+        results.totals.num_tokens for results, _, _ in played["long shared chats", title]
+    )
+    print(f"{title} computed {tokens:,} tokens")
+
+# %% [markdown]
+# **SGLang** hits to the token and evicts to the token: it keeps what fits, cuts off what does not, and computes least. LMDeploy's large pages are few: a chat that leaves takes its pages with it as a whole.
+
+# %%
+compare("long answers, an even pace", "TGI", "TensorRT-LLM", "SGLang", "vLLM")
+
+# %% [markdown]
+# **TGI** never sends anybody back, nor does TensorRT-LLM; but its slots are single tokens, so it promises exactly what could come, and more requests fit. Those who hope run more at once: better for a first token, and too much for this pace.
+
+# %%
+long = "long answers"
+fp8 = {
+    "vLLM, fp8": (VLLM(kv_cache_dtype="fp8"), 2 * SLOTS),
+    "SGLang, fp8": (SGLang(kv_cache_dtype="fp8_e4m3"), 2 * SLOTS),
+    "LMDeploy, int8": (LMDeploy(quant_policy=8), SLOTS * 128 // 72),
+    "LMDeploy, int4": contenders["LMDeploy, int4"],
+}
+in_bits = {}
+for title, (system, slots) in fp8.items():
+    played[long, title] = tries(system, slots, long)
+    good = [results.goodput(loads[long][0]) for results, _, _ in played[long, title]]
+    in_bits[title] = sum(good) / 3
+    print(
+        f"{title:14} {slots:,} tokens in the same bytes, goodput {in_bits[title]:.1f} "
+        f"({in_bits[title] / goodput[long, winner[long]]:.1f} times {winner[long]}'s in 16 bits)"
+    )
+assert max(in_bits, key=in_bits.get) == "LMDeploy, int4"
+
+# %% [markdown]
+# **LMDeploy** in 16 bits is first nowhere here; its answer to short memory is another one, and works for anybody who shrinks the cache. Its int8 keeps scales and is behind the others' fp8; only int4 is ahead of them. What it costs in quality is chapter 09's question.
+#
+# And where does each lose? As a share of the best of the five, its worst load:
+
+# %%
+for title in titles:
+    share = {label: goodput[label, title] / goodput[label, winner[label]] for label in loads}
+    worst = min(share, key=share.get)
+    print(f"{title:13} {share[worst]:4.0%} of the best: {worst}")
+    assert share[worst] < 0.25
+
+# %% [markdown]
+# <div class="alert alert-block alert-success"><b>Takeaway 6.</b> No set of choices wins everywhere. Hope wins where answers end early, promises win where a pace must be kept, hits to the token win where prompts are shared, and fewer bits win wherever memory is what is short.</div>
+#
+# ## 10 · At the scale of a real machine
+#
+# The same simulator, with Llama-3-8B on an H100 under a roofline: a burst of chats as they are on average (chapter 10). So that half a minute of simulation is enough to fill memory, each system gets a small part of what the H100 has left.
+
+# %%
+h100 = Simulator("sglang", model="Llama-3-8B", gpu="H100")
+BIG = 24_576
+print(f"beside the weights there is room for {h100.num_pages:,} tokens; here {BIG:,} are used")
+
+
+def asking_for(most, offers):
+    """The same offers, and what follows them, each with a limit of ``most`` tokens or more."""
+    for offer in offers:
+        allowed, then = max(most, offer.num_output), offer.then
+        follow = then and (lambda end, then=then: asking_for(most, then(end)))
+        yield replace(offer, allowed=allowed, then=follow)
+
+
+def on_h100(system, most):
+    system = preset(system)
+    simulator = Simulator(
+        system, model="Llama-3-8B", gpu="H100", num_pages=system.pages_for(BIG)
+    )
+    burst = Chat(arrivals=Poisson(20.0)).offers(seed=1, sessions=75)
+    return simulator.run(asking_for(most, burst))
+
+
+big = {(name, most): on_h100(name, most) for most in (1, 2048) for name in SYSTEMS}
+answered = {len(results.requests) for results in big.values()}
+print(f"requests answered, by each: {answered}")
+
+# %%
+pace = Slo(ttft=0.5, tpot=0.020)
+for most, asked in ((1, "what they use"), (2048, "2,048 tokens")):
+    print(f"everybody asks for {asked}")
+    for name in SYSTEMS:
+        results = big[name, most]
+        ttft, tpot = results.percentiles("ttft"), results.percentiles("tpot")
+        print(
+            f"  {preset(name).title:13} TTFT p50 {ttft[50]:5.2f} s, p99 {ttft[99]:5.2f} s  "
+            f"TPOT p99 {1e3 * tpot[99]:3.0f} ms  hits {results.hit_rate:3.0%}  "
+            f"kept the promise {results.attainment(pace):4.0%}, {results.goodput(pace):.2f} a second"
+        )
+
+# %% jupyter={"source_hidden": true}
+figure, both = new_figure(8.6, 2.8, columns=2)
+for axes, what in zip(both, ("TTFT p99, seconds", "goodput, requests a second"), strict=True):
+    for offset, most, colour, hatch, label in (
+        (-0.2, 1, OWNERS[0], "", "ask for what they use"),
+        (0.2, 2048, OWNERS[1], "////", "ask for 2,048"),
+    ):
+        values = [
+            big[name, most].percentiles("ttft")[99]
+            if what.startswith("TTFT")
+            else big[name, most].goodput(pace)
+            for name in SYSTEMS
+        ]
+        places = [at + offset for at in range(len(values))]
+        axes.bar(
+            places, values, 0.38, color=colour, hatch=hatch, edgecolor="white", label=label
+        )
+    axes.set_xticks(range(len(titles)), titles, rotation=20)
+    axes.set_title(what)
+both[0].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.62, 1))
+show(
+    figure,
+    alt="Two groups of paired bars: with high limits TGI, TensorRT-LLM and SGLang wait for seconds at p99 and lose goodput; vLLM and LMDeploy do not change.",
+    caption="A burst of chats on an H100. Who looks at limits suffers from high ones: TGI and TensorRT-LLM most, SGLang less; vLLM and LMDeploy do not look.",
+)
+
+# %% [markdown]
+# The two that promise everything live from good limits, and even with exact ones they hold back what an answer has yet to say. Pages matter less than in the toy: prompts and answers are hundreds of tokens long, and a page of 64 is a small part of them.
+
+# %%
+gain = {
+    name: big[name, 1].attainment(pace) / big[name, 2048].attainment(pace) for name in SYSTEMS
+}
 most = sorted(gain, key=gain.get, reverse=True)[:2]
 print("what exact limits bring:", {preset(n).title: f"{gain[n]:.2f}×" for n in SYSTEMS})
 print("who gains most:", " and ".join(sorted(preset(name).title for name in most)))
+hit_rates = [big[name, 1].hit_rate for name in ("lmdeploy", "vllm", "sglang")]
+print("hits with pages of 64, 16 and 1:", ", ".join(f"{hit:.1%}" for hit in hit_rates))
+assert gain["vllm"] == gain["lmdeploy"] == 1 and hit_rates == sorted(hit_rates)
 
 # %% [markdown]
-# ### One knob at a time
+# What the simulator leaves out: kernels are the same for all, and so is the time to plan a step. A page of one token is dearer to keep books on and to read through than it looks here.
 #
-# A preset is a starting point. Each line changes one option of one system, under the first kind of load, where everybody asks for 256.
-
-# %%
-variants = {
-    "TensorRT-LLM, MAX_UTILIZATION": TensorRTLLM(capacity_scheduler_policy="MAX_UTILIZATION"),
-    "TensorRT-LLM, no partial reuse": TensorRTLLM(enable_partial_reuse=False),
-    "SGLang, longest prefix first": SGLang(schedule_policy="lpm"),
-    "SGLang, no radix cache": SGLang(disable_radix_cache=True),
-    "LMDeploy, pages of 16": LMDeploy(cache_block_seq_len=16),
-    "vLLM, no prefix cache": VLLM(enable_prefix_caching=False),
-}
-for label, system in variants.items():
-    name = next(name for name, kind in SYSTEMS.items() if isinstance(system, kind))
-    rate = best_rate(system)
-    print(f"{label:31} {rate:.2f} chats a second ({rate / asked_much[name]:.2f}× the default)")
-
-# %% [markdown]
-# Two options do nothing here. Order matters once a line has formed, and below the promise there is none; partial pages matter where prompts part inside a page, and these part after their system prompt, near the end of one.
-#
-# <div class="alert alert-block alert-success"><b>Takeaway 5.</b> No set of choices wins everywhere. Short answers under high limits favour hope, honest limits favour promises, and shared prefixes favour whoever hits to the token.</div>
+# <div class="alert alert-block alert-success"><b>Takeaway 7.</b> At scale the order of the five hangs on what users ask for, more than on pages. Measure your own limits before you choose.</div>
 
 # %% [markdown]
 # ### Try it 1 · a quantised cache, on this trace
@@ -589,7 +843,7 @@ else:
 #
 # <details><summary>Which of the five is the fastest? (Avoid: a name.)</summary>
 #
-# Ask for load, limits and promise first. On this chapter's trace the order changes when users ask for what they use, and again with one option. Kernels, which this trace leaves out, decide the rest.
+# Ask for load, limits and promise first. Five loads of this chapter have four winners, and a promise that is a little stricter, or a cache of fewer bits, has another. Kernels, which this trace leaves out, decide the rest.
 # </details>
 #
 # <details><summary>Preemptions went up from 0 to 2 % after an upgrade. Is that bad? (Avoid: "yes, work is done twice".)</summary>

@@ -27,7 +27,8 @@ class Loop:
     """Serves ``offers``, which come in the order of ``at``, with ``replicas``, to the last token.
 
     Fleets are made of what others may do here: set timers, add, drain and lose replicas, and route a job again.
-    ``on_add`` is called with each replica that is added, ``on_finish`` with each job that is done.
+    ``on_add`` is called with each replica that is added, ``on_finish`` with each job that is done, ``on_step`` with each
+    replica whose step has ended, at that moment: once for several steps that decided nothing.
     """
 
     def __init__(self, replicas: Iterable[Replica], offers: Iterable[Offer], router: Router) -> None:
@@ -38,6 +39,7 @@ class Loop:
         self.requests, self.samples, self.totals = Requests(), Samples(), Totals()
         self.on_add: list[Callable[[Replica], None]] = []
         self.on_finish: list[Callable[[Job], None]] = []
+        self.on_step: list[Callable[[Replica], None]] = []
         # What becomes of a job when it has arrived, and when its replica is done with it.
         self.arrived: Callable[[Job], None] = self.route
         self.served: Callable[[Job], None] = self.finish
@@ -190,7 +192,10 @@ class Loop:
 
     def _end(self, replica: Replica) -> None:
         del self._due[replica]
-        for job in replica.end(self.now):
+        done = replica.end(self.now)
+        for tell in self.on_step:
+            tell(replica)
+        for job in done:
             self.router.ended(job, replica)
             self.served(job)
         if not replica.has_work:

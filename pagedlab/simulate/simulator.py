@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy, deepcopy
 from typing import Any
 
@@ -122,11 +122,18 @@ class Simulator:
         *,
         sample_every: float | None = None,
         trace: Trace | None = None,
+        on_step: Callable[[float, Replica], None] | None = None,
         progress: bool = False,
     ) -> Results:
-        """Serve ``offers``, which are in the order of ``at``, to the last token."""
+        """Serve ``offers``, which are in the order of ``at``, to the last token.
+
+        ``on_step`` is told when a step has ended, in seconds, and the replica as that step left it. With a ``trace`` it
+        is told of every step, else once for several that decided nothing.
+        """
         loop = Loop([self.replica(trace=trace)], offers, TheOnlyOne())
         if sample_every is not None:
             loop.sample_every(sample_every)
+        if on_step is not None:
+            loop.on_step.append(lambda replica: on_step(loop.now, replica))
         with progress_bar("Simulating", None, show=progress) as advance:
             return loop.run(advance)

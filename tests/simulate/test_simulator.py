@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pagedlab.errors import InvalidConfig, InvalidQuantity
+from pagedlab.memory.events import Trace
 from pagedlab.memory.manager import CacheManager
 from pagedlab.scheduling.latency import Slo
 from pagedlab.scheduling.load import Offer, StepTime, VirtualClock, WithoutModel, drive
@@ -211,3 +212,26 @@ def test_a_table_has_a_row_for_each_request_and_its_latencies():
     assert set(table["kind"]) == {"turn 1", "turn 2", "turn 3"}
     assert table["tpot"].isna().sum() == (table["num_output"] == 1).sum()
     assert sorted(table["ttft"].round(9)) == sorted(round(value, 9) for value in results.requests.ttft)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_with_a_trace_every_step_is_told_of_at_the_moment_it_ends(name):
+    system = SYSTEMS[name]()
+    trace = Trace(system.pages_for(4096), system.tokens_per_page)
+    told: list[tuple[float, int]] = []
+    simulator = Simulator(name, cost=cost, num_pages=trace.num_pages)
+    results = simulator.run(
+        chats(3, 12, 40.0, 30), trace=trace, on_step=lambda now, replica: told.append((now, replica.num_steps))
+    )
+    moments = [now for now, _ in told]
+    assert [number for _, number in told] == list(range(1, len(trace.steps()) + 1))
+    assert moments == sorted(set(moments)) and moments[-1] == results.seconds
+    assert set(results.requests.first) | set(results.requests.last) <= set(moments), "tokens come when steps end"
+
+
+def test_without_a_trace_several_steps_that_decide_nothing_are_told_of_at_once():
+    told: list[int] = []
+    simulator = Simulator("vllm", cost=cost, num_pages=64)
+    results = simulator.run([Offer(0.0, [1, 2, 3], 40)], on_step=lambda now, replica: told.append(replica.num_steps))
+    assert told == sorted(set(told)) and told[-1] == results.totals.num_steps == 40
+    assert len(told) < 40
