@@ -678,7 +678,7 @@ check("07.scheduler")
 #
 # | | a step | who may come in | when pages run out |
 # | --- | --- | --- | --- |
-# | vLLM (V1) | one budget, no phases; running first; 2,048 tokens by default | whoever's next chunk fits | the last running one, or the least urgent, recomputes; nobody comes in during that step |
+# | vLLM (V1) | one budget, no phases; running first; 2,048 tokens by default | whoever's whole prompt fits the pages that are left | the last running one, or the least urgent, recomputes; nobody comes in during that step |
 # | SGLang | first come first served, or the longest cached prefix first | prompt + a share of max_tokens; the share falls from 0.7 to 0.1 while all goes well | the one with the least output and the longest prompt is retracted, and the share rises |
 # | TensorRT-LLM | in-flight batching | guaranteed_no_evict (default): who can finish with the pages left; or max_utilisation: one step's need | never by default; else the one that started last is paused |
 # | LMDeploy | a cache that is kept by session | a session may go on for ever | whole sequences are evicted, the longest unused session first, and recomputed when they come back |
