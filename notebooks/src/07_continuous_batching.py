@@ -448,10 +448,8 @@ for name in [*careful_first, "max_utilisation"]:
     )
 
 # %% [markdown]
-# Reserving for the longest possible answer is safe and slow: memory is promised to tokens that are never said. Letting everybody in is fast and pays with work done twice. In between stand the optimists, who
-# expect a share of the longest answer.
-#
-# A **watermark** is the simplest compromise: whoever comes in must leave a few pages for those inside, who will need one each before long.
+# Reserving for the longest answer is safe and slow; letting everybody in is fast, and pays with work done twice. The optimists in between expect a share of the longest answer. A **watermark** is the simplest compromise: whoever comes in must leave
+# a few pages for those inside, who will need one each before long.
 #
 # ### Exercise 07.admission · Who may come in (●●○, 25 min)
 # In `exercises/07_continuous_batching/admission.py` write a watermark that the engine takes, and a line in which a small request may overtake a large one, but not for ever.
