@@ -26,9 +26,10 @@ class Autoscaler:
 
     That is ceil(replicas * mean load / target), the rule of Kubernetes' HorizontalPodAutoscaler, within ``least`` and
     ``most``; those that start or are repaired count, those that drain do not. ``load`` is what a replica has of
-    "requests" that have not ended, of "waiting" ones, or of "pages" in use as a share; or a function. It grows at once,
-    though a new replica takes ``startup`` seconds (paid for) until it serves. It shrinks no sooner than ``cooldown``
-    seconds after its last change, and whoever has to go answers what it has first.
+    "requests" that have not ended, of "waiting" ones (an empty line does not say that nobody is inside: such a fleet
+    shrinks until there is one), or of "pages" in use as a share; or a function. It grows at once, though a new replica
+    takes ``startup`` seconds (paid for) until it serves. It shrinks no sooner than ``cooldown`` seconds after its last
+    change, and whoever has to go answers what it has first.
     """
 
     target: float

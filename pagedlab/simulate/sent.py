@@ -11,6 +11,7 @@ no tokens behind it.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 
 from pagedlab.simulate.replica import Replica
@@ -22,12 +23,12 @@ class SentPrompts:
     def __init__(self, page_size: int = 16) -> None:
         self.page_size = page_size
         self._sent_to: dict[int, dict[Replica, None]] = {}
-        self._keys: dict[Replica, dict[int, None]] = {}  #: of each replica, the least recently sent first
+        self._keys: dict[Replica, OrderedDict[int, None]] = {}  #: of each replica, the least recently sent first
         self._most: dict[Replica, int] = {}
 
     def join(self, replica: Replica, most: int) -> None:
         """Remember up to ``most`` pages of what ``replica`` is sent."""
-        self._keys[replica], self._most[replica] = {}, most
+        self._keys[replica], self._most[replica] = OrderedDict(), most
 
     def leave(self, replica: Replica) -> None:
         """Forget all that ``replica`` was sent."""
@@ -60,14 +61,12 @@ class SentPrompts:
         known = self._keys[replica]
         for key in reversed(keys[: self._most[replica]]):
             if key in known:
-                del known[key]
+                known.move_to_end(key)
             else:
+                known[key] = None
                 self._sent_to.setdefault(key, {})[replica] = None
-            known[key] = None
         while len(known) > self._most[replica]:
-            oldest = next(iter(known))
-            del known[oldest]
-            self._forget(oldest, replica)
+            self._forget(known.popitem(last=False)[0], replica)
 
     def _forget(self, key: int, replica: Replica) -> None:
         replicas = self._sent_to[key]

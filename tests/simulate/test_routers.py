@@ -189,7 +189,7 @@ def test_load_wins_when_the_gap_is_large():
 
     assert loads(65) == [65, 0]
     assert loads(66) == [65, 1]
-    assert loads(300) == [150, 150]  # the second has the prompt now, and of those who have it the less loaded is chosen
+    assert loads(300) == [150, 150]  # the prompt is known on both from then on, and of these the less loaded is taken
     assert loads(300, gap=1000) == [300, 0]
 
 
