@@ -27,8 +27,8 @@ class Loop:
     """Serves ``offers``, which come in the order of ``at``, with ``replicas``, to the last token.
 
     Fleets are made of what others may do here: set timers, add, drain and lose replicas, and route a job again.
-    ``on_add`` is called with each replica that is added, ``on_finish`` with each job that is done, ``on_step`` with each
-    replica whose step has ended, at that moment: once for several steps that decided nothing.
+    ``on_add`` is called with each replica that is added, ``on_finish`` with each job that is done, and ``on_step`` with
+    each replica whose step has ended, at that moment: once for several steps that decided nothing.
     """
 
     def __init__(self, replicas: Iterable[Replica], offers: Iterable[Offer], router: Router) -> None:
