@@ -507,6 +507,7 @@ assert max(hits, key=hits.get) == "sglang"
 assert hits["tensorrt_llm"] > hits["vllm"] > hits["lmdeploy"]
 paying = [name for name in SYSTEMS if runs[name][0].num_preemptions]
 waiting = {name: runs[name][0].percentiles("ttft")[90] for name in SYSTEMS}
+assert not {"tensorrt_llm", "tgi"} & set(paying)
 print("sent somebody back:", ", ".join(preset(name).title for name in paying))
 for name in ("vllm", "sglang", "tensorrt_llm", "tgi"):
     running = sum(step.running for step in runs[name][2]) / len(runs[name][2])
@@ -603,54 +604,57 @@ show(
 
 
 # %%
-def seen(label, title):
-    """Of three runs: requests running at once, preemptions, waste, the highest TPOT p99 in ms."""
-    steps = [step for _, _, steps in played[label, title] for step in steps]
-    return (
-        sum(step.running for step in steps) / len(steps),
-        sum(results.num_preemptions for results, _, _ in played[label, title]),
-        sum(step.wasted for step in steps) / sum(step.used for step in steps),
-        max(1e3 * results.percentiles("tpot")[99] for results, _, _ in played[label, title]),
-    )
-
-
 def compare(label, *titles):
+    """What a mechanism leaves behind in three runs. Returns each system's mean of requests that run at once."""
+    at_once = {}
     for title in titles:
-        running, preempted, wasted, tpot = seen(label, title)
-        hit = sum(results.hit_rate for results, _, _ in played[label, title]) / 3
+        results = [results for results, _, _ in played[label, title]]
+        steps = [step for _, _, steps in played[label, title] for step in steps]
+        at_once[title] = sum(step.running for step in steps) / len(steps)
         print(
-            f"{title:15} {running:4.1f} at once, {preempted:3} preempted, waste {wasted:5.1%}, "
-            f"hits {hit:3.0%}, TPOT p99 {tpot:3.0f} ms"
+            f"{title:13} {at_once[title]:4.1f} at once, {max(step.running for step in steps):2} at most, "
+            f"{sum(one.num_preemptions for one in results):2} preempted, "
+            f"waste {sum(s.wasted for s in steps) / sum(s.used for s in steps):4.0%}, "
+            f"hits {sum(one.hit_rate for one in results) / 3:3.0%}, "
+            f"TPOT p99 {1e3 * max(one.percentiles('tpot')[99] for one in results):2.0f} ms"
         )
+    return at_once
 
 
-compare("short answers, high limits", *titles)
+at_once = compare("short answers, high limits", *titles)
+assert max(at_once[title] for title in ("TensorRT-LLM", "SGLang", "TGI")) < at_once["vLLM"] / 2
 
 # %% [markdown]
 # **vLLM** never looks at a limit: as many run as fit, and a few preemptions are a small price. Whoever reserves for 200 tokens that do not come runs half as many or fewer. LMDeploy does as vLLM does, in pages whose ends stay empty.
 
 # %%
-compare("prompts that part in a page", "TensorRT-LLM", "vLLM", "SGLang", "TGI")
+at_once = compare("prompts that part in a page", "TensorRT-LLM", "vLLM", "SGLang", "TGI")
 
 # %% [markdown]
 # **TensorRT-LLM** finds all 45 shared tokens by copying a part of a page, where vLLM finds the 32 before it and runs out of pages. SGLang finds them too, but lets in whoever may fit, and each token computed beside mine makes my step longer than this promise allows. TGI shares a prompt only when its request has ended.
 
 # %%
-compare("long shared chats", "SGLang", "vLLM", "TensorRT-LLM", "LMDeploy")
-for title in ("SGLang", "vLLM"):
-    tokens = sum(
-        results.totals.num_tokens for results, _, _ in played["long shared chats", title]
-    )
-    print(f"{title} computed {tokens:,} tokens")
+at_once = compare("long shared chats", "SGLang", "vLLM", "TensorRT-LLM", "LMDeploy")
+computed = {
+    title: sum(one.totals.num_tokens for one, _, _ in played["long shared chats", title])
+    for title in titles
+}
+print("tokens computed:", ", ".join(f"{title} {total:,}" for title, total in computed.items()))
+assert min(computed, key=computed.get) == "SGLang"
 
 # %% [markdown]
 # **SGLang** hits to the token and evicts to the token: it keeps what fits, cuts off what does not, and computes least. LMDeploy's large pages are few: a chat that leaves takes its pages with it as a whole.
 
 # %%
-compare("long answers, an even pace", "TGI", "TensorRT-LLM", "SGLang", "vLLM")
+even = "long answers, an even pace"
+at_once = compare(even, "TGI", "TensorRT-LLM", "SGLang", "vLLM")
+assert at_once["TensorRT-LLM"] < at_once["TGI"] < min(at_once["SGLang"], at_once["vLLM"])
+looser = {t: sum(one.goodput(Slo(2.0, 0.050)) for one, _, _ in played[even, t]) for t in titles}
+print("with 50 ms in place of 27.5, the best of the five:", max(looser, key=looser.get))
+assert max(looser, key=looser.get) != "TGI"
 
 # %% [markdown]
-# **TGI** never sends anybody back, nor does TensorRT-LLM; but its slots are single tokens, so it promises exactly what could come, and more requests fit. Those who hope run more at once: better for a first token, and too much for this pace.
+# **TGI** never sends anybody back, nor does TensorRT-LLM; but its slots are single tokens, so it promises exactly what could come, and more requests fit. Those who hope run more at once: better for a first token, and too much for this pace. Loosen it, and another system is the best.
 
 # %%
 long = "long answers"
@@ -669,7 +673,7 @@ for title, (system, slots) in fp8.items():
         f"{title:14} {slots:,} tokens in the same bytes, goodput {in_bits[title]:.1f} "
         f"({in_bits[title] / goodput[long, winner[long]]:.1f} times {winner[long]}'s in 16 bits)"
     )
-assert max(in_bits, key=in_bits.get) == "LMDeploy, int4"
+assert sorted(in_bits, key=in_bits.get)[0::3] == ["LMDeploy, int8", "LMDeploy, int4"]
 
 # %% [markdown]
 # **LMDeploy** in 16 bits is first nowhere here; its answer to short memory is another one, and works for anybody who shrinks the cache. Its int8 keeps scales and is behind the others' fp8; only int4 is ahead of them. What it costs in quality is chapter 09's question.
@@ -684,11 +688,11 @@ for title in titles:
     assert share[worst] < 0.25
 
 # %% [markdown]
-# <div class="alert alert-block alert-success"><b>Takeaway 6.</b> No set of choices wins everywhere. Hope wins where answers end early, promises win where a pace must be kept, hits to the token win where prompts are shared, and fewer bits win wherever memory is what is short.</div>
+# <div class="alert alert-block alert-success"><b>Takeaway 6.</b> No set of choices wins everywhere. Hope wins where answers end early, promises win where a pace must be kept, hits to the token win where prompts are shared, and fewer bits win where a full memory, and not the pace, is what keeps requests waiting.</div>
 #
 # ## 10 · At the scale of a real machine
 #
-# The same simulator, with Llama-3-8B on an H100 under a roofline: a burst of chats as they are on average (chapter 10). So that half a minute of simulation is enough to fill memory, each system gets a small part of what the H100 has left.
+# The same simulator, with Llama-3-8B on an H100 under a roofline: a burst of chats. So that half a minute of simulation is enough to fill memory, each system gets a small part of what the H100 has left.
 
 # %%
 h100 = Simulator("sglang", model="Llama-3-8B", gpu="H100")
@@ -843,7 +847,7 @@ else:
 #
 # <details><summary>Which of the five is the fastest? (Avoid: a name.)</summary>
 #
-# Ask for load, limits and promise first. Five loads of this chapter have four winners, and a promise that is a little stricter, or a cache of fewer bits, has another. Kernels, which this trace leaves out, decide the rest.
+# Ask for load, limits and promise first. Five loads of this chapter have four winners, and with a looser promise, or a cache of fewer bits, there are others. Kernels, which this trace leaves out, decide the rest.
 # </details>
 #
 # <details><summary>Preemptions went up from 0 to 2 % after an upgrade. Is that bad? (Avoid: "yes, work is done twice".)</summary>
