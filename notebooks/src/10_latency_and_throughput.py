@@ -620,11 +620,17 @@ for rate, run in reached.items():
 # %% jupyter={"source_hidden": true}
 figure, (left, right) = new_figure(8, 3.0, columns=2)
 runs_there = reached.values()
-for name, style in (("ttft", "o-"), ("tpot", "s--")):
+blue, orange = (
+    {"color": "#0072B2", "marker": "o"},
+    {"color": "#D55E00", "marker": "s", "ls": "--"},
+)
+for name, style in (("ttft", blue), ("tpot", orange)):
     tail = [1000 * run.percentiles(name)[99] for run in runs_there]
-    left.semilogy(list(reached), tail, style, label=f"{name.upper()} p99, ms")
-right.plot(list(reached), [run.requests_per_second for run in runs_there], "o-", label="all")
-right.plot(list(reached), [run.goodput(promised) for run in runs_there], "s--", label="in time")
+    left.semilogy(list(reached), tail, label=f"{name.upper()} p99, ms", **style)
+right.plot(list(reached), [run.requests_per_second for run in runs_there], label="all", **blue)
+right.plot(
+    list(reached), [run.goodput(promised) for run in runs_there], label="in time", **orange
+)
 right.set_title("requests a second")
 for axes in (left, right):
     axes.set_xlabel("new chats a second")
