@@ -162,6 +162,7 @@ def test_pages_and_sequences_can_be_gone_through_with_keys_and_are_told(page: Pa
     pages.press("Enter")
     page.wait_for_selector(f"#view-1 .plm[data-selected='{owner}']")
     sequences.press("ArrowDown")
+    page.wait_for_selector(f"#view-1 .plm:not([data-selected='{owner}'])")
     chosen = sequences.get_by_role("option", selected=True)
     assert chosen.get_attribute("id") == sequences.get_attribute("aria-activedescendant") != ""
     assert int(chosen.get_attribute("aria-setsize") or "") > 1
@@ -196,7 +197,7 @@ def test_every_text_stands_out_from_what_is_behind_it(page: Page, scheme: Any) -
     page.emulate_media(color_scheme=scheme)
     show(page, page_maps(engines(True), at=20))
     view(page).locator(".plm-row").first.click()
-    page.wait_for_timeout(100)
+    page.wait_for_selector("#view-1 .plm-panel:not([data-selected='-1'])")
     contrast = page.evaluate(CONTRAST)
     assert len(contrast) > 10
     assert {name: ratio for name, ratio in contrast.items() if ratio < 4.5} == {}
