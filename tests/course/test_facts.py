@@ -150,7 +150,7 @@ def test_what_others_published_stands_beside_ours_with_its_source(fact: str) -> 
     assert_stands_beside_ours(*PUBLISHED[fact])
 
 
-@pytest.mark.xfail(strict=True, reason="chapter 08 is being rewritten; move what it shows to PUBLISHED")
+@pytest.mark.xfail(strict=True, reason="no output shows it yet; once one does, it belongs to PUBLISHED")
 @pytest.mark.parametrize("fact", TO_COME)
 def test_what_is_to_come_is_not_there_yet(fact: str) -> None:
     assert_stands_beside_ours(*TO_COME[fact])
