@@ -20,7 +20,7 @@ TEXT, GRAPHIC = 4.5, 3.0  #: WCAG 2.2, 1.4.3 and 1.4.11
 APART = 15.0  #: ΔE, over six times what is just noticeable
 
 #: Notebooks that were not run again yet since lines have colours of their own, and faint pages an ink.
-TO_BE_REDRAWN = {"08_prefix_sharing", "10_latency_and_throughput", "11_five_systems"}
+TO_BE_REDRAWN = {"10_latency_and_throughput", "11_five_systems"}
 
 
 def test_the_measures_agree_with_known_values() -> None:
