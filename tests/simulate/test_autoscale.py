@@ -118,6 +118,22 @@ def test_it_stays_within_its_bounds_and_everything_ends_once(
     assert run(watch=True) == run(watch=False)
 
 
+def test_the_last_that_serves_is_not_drained_for_the_sake_of_those_that_only_start():
+    offers = [*(Offer(0.0, [1] * 10, 8) for _ in range(6)), Offer(20.0, [1] * 10, 1), Offer(99.0, [1] * 10, 1)]
+    policy = Autoscaler(target=2, least=1, most=3, every=5, startup=50, cooldown=5)
+    results = Fleet(one_second_a_step(), 1, "least_loaded", policy).run(offers)
+    assert results.table()["first"][6] == 21.0
+
+
+def test_requests_that_nobody_took_are_load_too():
+    offers = [Offer(1.0, [1] * 10, 3) for _ in range(6)]
+    policy = Autoscaler(target=2, least=1, most=3, every=5, startup=10)
+    fleet = Fleet(one_second_a_step(), 1, "least_loaded", policy)
+    results = fleet.run(offers, failures=[Failure(0.5, 0, back_after=1000.0)])
+    # They wait for two that are started at the next look; all six go to the first of these.
+    assert list(results.requests.first) == [5.0 + 10 + 1] * 6
+
+
 def test_what_is_lost_for_ever_is_replaced():
     offers = [Offer(float(at), [1] * 10, 3) for at in range(20)]
     policy = Autoscaler(target=99, least=1, most=1, every=50, startup=5)

@@ -84,9 +84,10 @@ def test_pages_on_the_wire_reach_whoever_takes_requests_when_they_arrive():
     assert results.totals.num_tokens == 12
 
 
-def test_what_a_decode_replica_loses_is_prefilled_again_with_what_it_has_said():
+@pytest.mark.parametrize("num_host_pages", [0, 10])
+def test_what_a_decode_replica_loses_is_prefilled_again_with_what_it_has_said(num_host_pages):
     offers = [Offer(0.0, [1] * 10, 6)]
-    results = split(one_second_a_step(), 1, 2).run(offers, failures=[Failure(5.0, 1)])
+    results = split(one_second_a_step(num_host_pages=num_host_pages), 1, 2).run(offers, failures=[Failure(5.0, 1)])
     # Said by 5.0 s: one token, and those of the steps from 2.5 s on. Prefill of 13 makes the fourth at 6.0 s; its
     # 13 tokens travel, and two are left.
     assert results.requests.first[0] == 1.0
@@ -132,6 +133,7 @@ def test_whatever_fails_in_either_pool_everything_ends_once_and_the_same_way_aga
         results = both.run(offers, failures=failures, random_failures=chance)
         simulator.check()
         assert ends_once(results, offers.count)
+        assert sum(results.totals.pool_seconds.values()) == pytest.approx(results.totals.replica_seconds)
         seen.append(results)
     assert seen[0] == seen[1]
     assert seen[0].requests == seen[2].requests
