@@ -83,6 +83,7 @@ def serve(folder: Path) -> Iterator[Lab]:
     (folder / "notebooks").mkdir()
     for notebook in NOTEBOOKS:
         shutil.copy(notebook, folder / "notebooks")
+    shutil.copy(ROOT / "notebooks" / "walden.txt", folder / "notebooks")  # 09 reads it
     shutil.copytree(ROOT / "bench" / "results", folder / "bench" / "results")  # notebooks draw what was measured
     workbook.init(folder / "exercises")
     # Cells out of sight are in the document too, and no news is fetched.
