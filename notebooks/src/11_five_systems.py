@@ -587,7 +587,7 @@ for row, label in enumerate(loads):
     best = goodput[label, winner[label]]
     for column, title in enumerate(contenders):
         good = goodput[label, title]
-        style = {"color": "#BBBBBB"} if good < best else {"color": OWNERS[1], "hatch": "////"}
+        style = {"color": "#CCCCCC"} if good < best else {"color": OWNERS[1], "hatch": "////"}
         axes.barh(row, 0.5 * good / best, 0.3, left=column, edgecolor="white", **style)
         axes.text(column, row - 0.22, f"{good:.1f}", fontsize=9)
 axes.set(xlim=(-0.05, len(contenders)), ylim=(len(loads) - 0.6, -0.6))

@@ -396,7 +396,7 @@ top.set_ylabel("requests a second")
 top.set_ylim(0)
 for name, style in (("5 always", ":"), ("1 to 6", "-"), ("1 to 6, slow", "--")):
     there = Counter(days[name].samples.moment)
-    colour = {":": "#666666", "-": "#0072B2", "--": "#D55E00"}[style]
+    colour = {":": "#57606A", "-": "#0072B2", "--": "#D55E00"}[style]
     counts = [there[moment] for moment in moments]
     bottom.step(hours, counts, style, where="post", color=colour, label=name)
 bottom.set_ylabel("replicas")
