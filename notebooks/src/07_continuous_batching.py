@@ -686,7 +686,7 @@ check("07.scheduler")
 from pagedlab.scheduling.victims import VICTIMS
 
 choices = {
-    "vLLM": ("max_utilisation", "last_in_line"),
+    "vLLM": ("whole_prompt", "last_in_line"),
     "SGLang": ("optimistic_ratio", "least_output"),
     "TensorRT-LLM": ("guaranteed_no_evict", "last_arrived"),
     "TGI": ("reserve_everything", "last_in_line"),

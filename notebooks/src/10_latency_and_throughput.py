@@ -204,7 +204,7 @@ figure, (left, right) = new_figure(8, 3.0, columns=2)
 for axes, name, base in ((left, "ttft", ttft_alone), (right, "tpot", tpot_alone)):
     for percent, marker, colour in (
         (50, "o", "#0072B2"),
-        (90, "s", "#E69F00"),
+        (90, "s", "#009E73"),
         (99, "^", "#D55E00"),
     ):
         values = [
@@ -483,7 +483,7 @@ for rate in measured["rates"]:
 # %% jupyter={"source_hidden": true}
 figure, (left, right) = new_figure(8, 3.0, columns=2)
 for axes, name in ((left, "ttft"), (right, "tpot")):
-    for key, marker, colour in (("p50", "o", "#0072B2"), ("p90", "s", "#E69F00")):
+    for key, marker, colour in (("p50", "o", "#0072B2"), ("p90", "s", "#D55E00")):
         values = [rate[name][key] / alone_s[name] for rate in measured["rates"]]
         axes.semilogy(
             [100 * rate["share"] for rate in measured["rates"]],

@@ -33,7 +33,7 @@ from pagedlab.systems import SYSTEMS, TGI, VLLM, LMDeploy, SGLang, TensorRTLLM, 
 from pagedlab.view.figures import bar, draw_bars, draw_key, new_figure, show
 from pagedlab.view.maps_svg import page_maps_svg
 from pagedlab.view.page_map import page_maps
-from pagedlab.view.palette import OWNERS
+from pagedlab.view.palette import LINES, OWNERS
 
 print(", ".join(SYSTEMS))
 
@@ -164,9 +164,9 @@ print(f"the share before the first: {shares[first - 1]:.3f}, after it: {shares[f
 
 # %% jupyter={"source_hidden": true}
 figure, axes = new_figure(7, 2.6)
-axes.plot(range(len(shares)), shares, color=OWNERS[0])
+axes.plot(range(len(shares)), shares, color=LINES[0])
 axes.plot(
-    retracted, [shares[at] for at in retracted], "D", color=OWNERS[1], markeredgecolor="black"
+    retracted, [shares[at] for at in retracted], "D", color=LINES[1], markeredgecolor="black"
 )
 axes.set_xlabel("step")
 axes.set_ylabel("share expected")

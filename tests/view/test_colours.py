@@ -19,9 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXT, GRAPHIC = 4.5, 3.0  #: WCAG 2.2, 1.4.3 and 1.4.11
 APART = 15.0  #: ΔE, over six times what is just noticeable
 
-#: Notebooks that were not run again yet since lines have colours of their own, and faint pages an ink.
-TO_BE_REDRAWN = {"10_latency_and_throughput", "11_five_systems"}
-
 
 def test_the_measures_agree_with_known_values() -> None:
     assert contrast("#000000") == pytest.approx(21) and contrast("#FFFFFF") == pytest.approx(1)
@@ -110,7 +107,7 @@ def test_every_word_and_every_line_of_a_committed_figure_can_be_read(stem: str) 
     faint = {stroke for stroke in strokes - decoration if contrast(stroke) < GRAPHIC}
     drawn = (svg for svg in committed(stem) if 'id="figure_1"' not in svg)
     faint |= {(text, ink, on) for svg in drawn for text, ink, on in words(svg) if contrast(ink, on) < TEXT}
-    assert bool(faint) == (stem in TO_BE_REDRAWN), faint or f"{stem} was redrawn: take it from the list"
+    assert faint == set()
 
 
 @pytest.mark.parametrize("stem", NOTEBOOKS)
