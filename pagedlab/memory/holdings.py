@@ -14,7 +14,7 @@ from pagedlab.errors import InvariantViolation
 from pagedlab.memory.events import NONE, EventKind, Trace
 from pagedlab.memory.eviction import EvictionOrder, Retention, eviction_order
 from pagedlab.memory.pool import PagePool
-from pagedlab.memory.prefix_cache import Cursor, NoPrefixCache, PrefixCache
+from pagedlab.memory.prefix_cache import Cursor, Match, NoPrefixCache, PrefixCache, Salt
 from pagedlab.memory.store import CacheStats, PageStore
 from pagedlab.memory.table import HOLE, PageTable
 
@@ -67,6 +67,7 @@ class Holdings:
         self.pool, self.prefix_cache, self.host = self.store.pool, self.store.prefix_cache, self.store.host
         self._holdings: dict[int, Holding] = {}
         self._pins: set[int] = set()
+        self._last_match: tuple[tuple[int, Salt, list[int]], Match] | None = None
 
     # Questions: nothing changes
 
@@ -106,18 +107,18 @@ class Holdings:
         Raises OutOfPages, with nothing changed, when the pages cannot be had.
         """
         table = self._holdings[sequence].table
-        if num_tokens < table.num_tokens:
-            raise ValueError(f"sequence {sequence} holds {table.num_tokens} tokens; it cannot shrink to {num_tokens}")
-        if table.num_tokens < num_tokens <= table.num_slots and self.pool.refcount(table.pages[-1]) == 1:
-            table.num_tokens = num_tokens  # nearly every decode step: room in a last page that nobody shares
-            return
-        missing = self.pages_for(num_tokens) - len(table.pages)
-        must_copy = self._must_copy(table, num_tokens)
+        had, pages = table.num_tokens, table.pages
+        if num_tokens < had:
+            raise ValueError(f"sequence {sequence} holds {had} tokens; it cannot shrink to {num_tokens}")
+        missing = -(-num_tokens // self.page_size) - len(pages)
+        must_copy = had % self.page_size > 0 and had < num_tokens and self.pool.refcount(pages[-1]) > 1
         if missing > 0 or must_copy:
-            self.store.require(max(0, missing) + must_copy)
+            self.store.require(missing + must_copy)
             if must_copy:
                 self._copy_last_page(sequence, table)
-        self._grow(sequence, table, num_tokens)
+            self._grow(sequence, table, num_tokens)
+        else:
+            table.num_tokens = num_tokens  # nearly every decode step: room in a last page that nobody shares
 
     def truncate(self, sequence: int, num_tokens: int) -> None:
         """Only the first ``num_tokens`` tokens count: what was written after them is given up (rejected drafts)."""
@@ -140,20 +141,22 @@ class Holdings:
         holding, size = self._holdings[sequence], self.page_size
         if num_tokens > holding.table.num_tokens:
             raise InvariantViolation(f"{num_tokens} tokens to publish, but slots for {holding.table.num_tokens}")
+        holds = self.prefix_cache.holds
         while (holding.published + 1) * size <= num_tokens and holding.cursor is not None:
             logical = holding.published
             page = holding.table.pages[logical]
             if page == HOLE:  # what lies behind it could never be found
                 holding.cursor = None
                 break
-            is_new = not self.prefix_cache.holds(page)
+            is_new = not holds(page)
             run = tokens[logical * size : (logical + 1) * size]
             holding.cursor = self.prefix_cache.publish(holding.cursor, run, page)
             holding.published += 1
-            if is_new and self.prefix_cache.holds(page):
+            if is_new and holds(page):
                 self.store.published(page)
                 self.record(EventKind.PUBLISH, page, sequence, logical)
-                self._retain(holding, logical, page)
+                if holding.retention:
+                    self._retain(holding, logical, page)
             elif is_new:
                 self._declined(sequence, holding, logical)
 
@@ -184,8 +187,9 @@ class Holdings:
         """Take a sequence's pages back, its tail first, so that its tail is also evicted first."""
         self._pins.discard(sequence)
         table = self._holdings.pop(sequence).table
-        for logical in reversed(range(table.holes, len(table))):
-            self.store.drop(table.pages[logical], sequence, logical)
+        drop, pages = self.store.drop, table.pages
+        for logical in reversed(range(table.holes, len(pages))):
+            drop(pages[logical], sequence, logical)
 
     def check(self) -> None:
         """Prove the invariants now; raises InvariantViolation with the first that does not hold."""
@@ -223,11 +227,12 @@ class Holdings:
         return 0 if self.window is None else max(0, (position + 1 - self.window) // self.page_size)
 
     def _append(self, sequence: int, table: PageTable, page: int) -> None:
-        self.record(EventKind.ALLOCATE, page, sequence, len(table))
+        if self.store.trace is not None:
+            self.record(EventKind.ALLOCATE, page, sequence, len(table))
         table.append(page)
 
     def _grow(self, sequence: int, table: PageTable, num_tokens: int) -> None:
-        while table.num_slots < num_tokens:
+        for _ in range(-(-num_tokens // self.page_size) - len(table.pages)):
             self._append(sequence, table, self.store.take())
         table.num_tokens = num_tokens
 

@@ -99,6 +99,14 @@ class LogicalManager(CacheManager):
                 self.map.move(number, page)
         return True
 
+    def receive(self, sequence: int, num_tokens: int) -> bool:
+        """As CacheManager's. Nothing that came this way can be hit here."""
+        received = super().receive(sequence, num_tokens)
+        if received:
+            table = self._new_table(list(self.host.swapped[sequence].pages), num_tokens)
+            self._away[sequence] = Holding(table, cursor=None, published=0)
+        return received
+
     def drop_swapped(self, sequence: int) -> None:
         self._away.pop(sequence, None)
         super().drop_swapped(sequence)

@@ -205,6 +205,13 @@ class CacheManager(Holdings):
         return {page for name in self._pins for page in self._holdings[name].table.pages}
 
     def _match(self, tokens: Sequence[int], salt: Salt) -> Match:
+        """Whoever asks whether a request can come in has it admitted next, so the last answer is kept."""
+        question = (self.store.epoch, salt, tokens)
+        if self._last_match is None or self._last_match[0] != question:
+            self._last_match = (self.store.epoch, salt, list(tokens)), self._match_anew(tokens, salt)
+        return self._last_match[1]
+
+    def _match_anew(self, tokens: Sequence[int], salt: Salt) -> Match:
         match = self.prefix_cache.match(tokens, (len(tokens) - 1) // self.page_size, salt)
         if not self.partial_hits:
             return match

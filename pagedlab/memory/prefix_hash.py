@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 from hashlib import blake2b
+from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
 from pagedlab.errors import InvariantViolation
 from pagedlab.memory.prefix_cache import Forgotten, Match, Partial, Salt, closest
 
+Key: TypeAlias = Hashable
 #: ``hash_page(key of the parent, tokens of the page) -> key``
-PageHash = Callable[[bytes, Sequence[int]], bytes]
+PageHash = Callable[[Any, Sequence[int]], Key]
 
 
 def hash_page(parent: bytes, tokens: Sequence[int]) -> bytes:
@@ -36,7 +38,7 @@ class _Content:
 
     __slots__ = ("__weakref__", "children", "key", "pages", "parent", "tokens")
 
-    def __init__(self, key: bytes, tokens: tuple[int, ...], parent: _Content | None) -> None:
+    def __init__(self, key: Key, tokens: tuple[int, ...], parent: _Content | None) -> None:
         self.key, self.tokens, self.parent = key, tokens, parent
         self.pages: list[int] = []  #: that hold it, the device's first: two sequences may have computed it at once
         self.children: list[_Content] = []  #: contents that continue it, by their tokens; for their sake it stays
@@ -48,16 +50,17 @@ class HashPrefixCache:
     def __init__(self, page_size: int, *, hash_page: PageHash = hash_page) -> None:
         self.page_size = page_size
         self._hash = hash_page
-        self._index: dict[bytes, list[_Content]] = {}
+        self._index: dict[Key, list[_Content]] = {}
         self._content: dict[int, _Content] = {}
         # A root lives as long as a content or a running sequence starts from it, so salts do not pile up.
         self._roots: WeakValueDictionary[Salt, _Content] = WeakValueDictionary()
 
     def match(self, tokens: Sequence[int], max_pages: int, salt: Salt = None) -> Match:
         content, pages, size = self._root(salt), [], self.page_size
+        find, hash_page = self._find, self._hash
         for start in range(0, max_pages * size, size):
             run = tuple(tokens[start : start + size])
-            found = self._find(self._hash(content.key, run), content, run)
+            found = find(hash_page(content.key, run), content, run)
             if found is None or not found.pages:
                 break
             content = found
@@ -97,19 +100,22 @@ class HashPrefixCache:
         content = self._content.pop(page)
         content.pages.remove(page)
         while content.parent is not None and not content.pages and not content.children:
-            twins = self._index[content.key]
-            twins.remove(content)
-            if not twins:
-                del self._index[content.key]
+            twins = self._index.pop(content.key)
+            if len(twins) > 1:
+                twins.remove(content)
+                self._index[content.key] = twins
             siblings = content.parent.children
-            del siblings[bisect_left(siblings, content.tokens, key=_tokens)]
+            if len(siblings) == 1:
+                siblings.clear()
+            else:
+                del siblings[bisect_left(siblings, content.tokens, key=_tokens)]
             content = content.parent
-        return Forgotten(leaves=() if content.children else content.pages)
+        return _NOTHING_ELSE if content.children or not content.pages else Forgotten(leaves=content.pages)
 
     def pages(self) -> set[int]:
         return set(self._content)
 
-    def key_of(self, page: int) -> bytes | None:
+    def key_of(self, page: int) -> Key | None:
         """The chained key under which ``page`` can be hit."""
         content = self._content.get(page)
         return None if content is None else content.key
@@ -137,14 +143,20 @@ class HashPrefixCache:
         if content is None:
             content = _Content(key, tokens, parent)
             self._index.setdefault(key, []).append(content)
-            insort(parent.children, content, key=_tokens)
+            if parent.children:
+                insort(parent.children, content, key=_tokens)
+            else:
+                parent.children.append(content)
         return content
 
-    def _find(self, key: bytes, parent: _Content, tokens: tuple[int, ...]) -> _Content | None:
+    def _find(self, key: Key, parent: _Content, tokens: tuple[int, ...]) -> _Content | None:
         for content in self._index.get(key, ()):
             if content.parent is parent and content.tokens == tokens:
                 return content
         return None
+
+
+_NOTHING_ELSE = Forgotten()
 
 
 def _tokens(content: _Content) -> tuple[int, ...]:

@@ -62,6 +62,7 @@ class PageStore:
         host_queue = EvictionQueue(order, prefix_cache.is_leaf, clock)
         self.host = HostTier(pool.num_pages, num_host_pages, host_queue, self.forget)
         self.stats = CacheStats()
+        self.epoch = 0  #: changes with everything that a lookup might find
         self._copies: list[PageCopy] = []
         self._fresh: set[int] = set()  #: pages whose content the present step is to bring
         self._queried = self._hit = 0  #: tokens that admissions of the present step counted
@@ -76,6 +77,8 @@ class PageStore:
 
         Hits that somebody uses cost nothing. Cached ones do: they cannot also be evicted to make room.
         """
+        if not hits:
+            return asked
         first, refcount = self.host.first, self.pool.refcount
         return asked - len([page for page in hits if page < first and refcount(page)])
 
@@ -89,6 +92,7 @@ class PageStore:
 
     def begin_step(self) -> None:
         """What was to be computed has been. Copies that were asked for since are yet to be made."""
+        self.epoch += 1
         self._fresh = {copy.target for copy in self._copies}
         self._queried = self._hit = 0
 
@@ -159,6 +163,7 @@ class PageStore:
             self.trace.record(EventKind.RELEASE, page, sequence, logical)
 
     def copy(self, source: int, target: int) -> None:
+        self.epoch += 1
         self._copies.append(PageCopy(source, target))
         self._fresh.add(target)
 
@@ -176,20 +181,22 @@ class PageStore:
 
     def published(self, page: int) -> None:
         """The prefix cache holds ``page`` from now on."""
+        self.epoch += 1
         self._fresh.add(page)
         self.queue.learn(page)
 
     def forget(self, page: int) -> None:
         """The content of ``page`` can be hit no more, nor what the prefix cache cannot find without it."""
-        forgotten = self.prefix_cache.forget(page)
-        for gone in (page, *sorted(forgotten.cut_off)):
+        self.epoch += 1
+        cut_off, leaves = self.prefix_cache.forget(page)
+        for gone in (page, *sorted(cut_off)) if cut_off else (page,):
             if gone >= self.host.first:
                 self.host.forget(gone)
                 self.record(EventKind.EVICT, gone)
             else:
                 self.queue.forget(gone)
                 self._leave_device(gone)
-        for leaf in forgotten.leaves:
+        for leaf in leaves:
             (self.queue if leaf < self.host.first else self.host.queue).refresh(leaf)
 
     def record(self, kind: EventKind, page: int = NONE, sequence: int = NONE, value: int = NONE) -> None:
@@ -221,6 +228,9 @@ class PageStore:
 
     def _evict(self, page: int) -> None:
         self.stats.evictions += 1
+        if not self.host.num_pages:
+            self.forget(page)
+            return
         worth_it = self.queue.use_of(page).priority >= self.min_offload_priority
         target = self.host.take_cached() if worth_it else None
         if not self.prefix_cache.holds(page):  # it went with what the host gave up to take it in
@@ -238,6 +248,7 @@ class PageStore:
             self._leave_device(page)
 
     def _leave_device(self, page: int) -> None:
-        self.record(EventKind.EVICT, page)
+        if self.trace is not None:
+            self.trace.record(EventKind.EVICT, page)
         if not self.pool.refcount(page):
             self.pool.blank(page)

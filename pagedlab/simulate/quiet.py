@@ -163,17 +163,17 @@ class QuietScheduler(Scheduler):
 
     def _stir(self, sequence: Stream) -> None:
         """It wants something: a page, or to publish one. If it is to say its last token, it wakes up for good."""
-        since, position, answer = self._quiet[sequence]
-        num_output = sequence.num_output + self._done - since
-        to_say = len(answer) - num_output - 1
+        rest, now = self._quiet[sequence], self._done
+        since, position, answer = rest
+        position += now - since
+        to_say = len(answer) - (position + 2 - sequence.request.num_prompt)
         if not to_say:
             self._wake_up(sequence)
             return
-        self._catch_up(sequence, self._quiet[sequence])
-        position += self._done - since
-        self._quiet[sequence] = Rest(self._done, position, answer)
+        self._catch_up(sequence, rest)
+        self._quiet[sequence] = Rest(now, position, answer)
         self._stirring.add(sequence)
-        self._appoint(sequence, self._done, position, to_say)
+        self._appoint(sequence, now, position, to_say)
 
     def _wake_up(self, sequence: Stream) -> None:
         rest = self._quiet.pop(sequence)

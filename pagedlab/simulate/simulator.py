@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from copy import copy, deepcopy
 from typing import Any
 
@@ -31,9 +31,9 @@ KV_BITS = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8, "fp8": 8, "i
 WEIGHT_BITS = {None: 16, "int8": 8, "int4": 4}
 
 
-def quick_hash(parent: bytes, tokens: Sequence[int]) -> bytes:
+def quick_hash(parent: Hashable, tokens: Sequence[int]) -> int:
     """In place of a cryptographic hash. Tokens are compared behind it, so what is hit is the same."""
-    return hash((parent, tokens)).to_bytes(8, "little", signed=True)
+    return hash((parent, tokens))
 
 
 class TheOnlyOne(Router):
