@@ -58,6 +58,7 @@ class PageStore:
     ) -> None:
         self.min_offload_priority, self.whole_sequences = min_offload_priority, whole_sequences
         self.pool, self.prefix_cache, self.trace = pool, prefix_cache, trace
+        self.order = order
         self.queue = EvictionQueue(order, prefix_cache.is_leaf, clock)
         host_queue = EvictionQueue(order, prefix_cache.is_leaf, clock)
         self.host = HostTier(pool.num_pages, num_host_pages, host_queue, self.forget)

@@ -189,24 +189,26 @@ class Scheduler:
     # takes it back.
 
     def _schedule_running(self, plan: StepPlan, budget: int) -> int:
-        size = self.manager.page_size
         for sequence in self._awake():
             if budget == 0:
                 break
-            if sequence.status is not _RUNNING or sequence.awaits:
-                continue
-            start = sequence.num_computed
-            stop = min(len(sequence.token_ids), start + budget)
-            try:
-                self.manager.extend(sequence.id, stop)
-            except OutOfPages:
-                if not self._make_room(sequence, stop, plan):
-                    continue
-            if stop // size > start // size:  # a page is full
-                self.manager.publish(sequence.id, sequence.token_ids, stop)
-            budget -= stop - start
-            self._plan_chunk(plan, sequence, start, stop)
+            if sequence.status is _RUNNING and not sequence.awaits:
+                budget -= self._go_on(plan, sequence, budget)
         return budget if self.drafter is None else add_drafts(plan, budget, self.drafter, self.manager)
+
+    def _go_on(self, plan: StepPlan, sequence: Sequence, budget: int) -> int:
+        """A chunk for a running sequence. Returns its tokens: none where there are no pages for it."""
+        start, size = sequence.num_computed, self.manager.page_size
+        stop = min(len(sequence.token_ids), start + budget)
+        try:
+            self.manager.extend(sequence.id, stop)
+        except OutOfPages:
+            if not self._make_room(sequence, stop, plan):
+                return 0
+        if stop // size > start // size:  # a page is full
+            self.manager.publish(sequence.id, sequence.token_ids, stop)
+        self._plan_chunk(plan, sequence, start, stop)
+        return stop - start
 
     def _prefill_alone(self, plan: StepPlan, budget: int) -> bool:
         """Those who decode stand still while others come in; but never twice in a row, or they might for ever."""
@@ -250,9 +252,9 @@ class Scheduler:
             self.manager.publish(sequence.id, sequence.token_ids, admitted.num_tokens)
             self._plan_chunk(plan, sequence, admitted.num_hit, admitted.num_tokens)
 
-    def _awake(self) -> tuple[Sequence, ...]:
+    def _awake(self) -> list[Sequence]:
         """Who may want something in this step, in order. A copy: forks join, victims leave."""
-        return tuple(self.running)
+        return list(self.running)
 
     def _places(self) -> int:
         return self.limits.max_sequences - sum(sequence.width for sequence in self.running)

@@ -2,10 +2,10 @@
 
 A sequence that decodes, and is not about to say its last token, has one token computed in each step, whatever else
 happens. It is *quiet*: nobody plans a chunk for it, samples for it or looks whether it has ended; the quiet ones are a
-number, and a number of tokens that they look back on. Between the first slot of a page and the last it does not even
-want anything of the cache manager. Where it does, a page to write into or a full one to publish, it *stirs*: it asks
-for that in its place in the line, through the ordinary scheduler, and is quiet again. Everybody else goes through the
-ordinary scheduler anyhow, which is the same code.
+number, and a number of tokens that they look back on. Where one wants something of the cache manager, a page to write
+into or a full one to publish, it *stirs*: it asks for that in its place in the line, and stays quiet. That a page is
+full interests whoever looks a prompt up; where nobody does, it is published in the next step, with what is wanted
+then. Everybody else goes through the ordinary scheduler, which is the same code.
 
 Where the ordinary scheduler has to look at everyone (pages are short, the budget does not reach, an admission policy
 asks how far those inside have come), all wake up first. So plans, pages, queues and statistics are those of
@@ -17,6 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from pagedlab.memory.eviction import least_frequently_used, least_recently_used, lowest_priority
+from pagedlab.memory.manager import CacheManager
+from pagedlab.memory.prefix_hash import HashPrefixCache
 from pagedlab.scheduling.plan import Chunk, StepPlan
 from pagedlab.scheduling.request import FinishReason, Request, Status
 from pagedlab.scheduling.request import Sequence as Stream
@@ -27,7 +30,8 @@ Answer = Sequence[int]
 
 
 class Rest(NamedTuple):
-    """A sequence is quiet from step ``since`` on, in which it computes token number ``position``."""
+    """A sequence is quiet from step ``since`` on, in which it computes token number ``position``, and then one a step.
+    """
 
     since: int
     position: int
@@ -47,10 +51,12 @@ class QuietScheduler(Scheduler):
         super().__init__(*args, **knobs)
         everybody = self.manager.trace is None and self.manager.window is None and self.drafter is None
         self._may_rest = everybody and self.mixed
-        self._asks_everybody = self.admission.watches_progress or self.delay is not None
+        self._publishes_late = _may_publish_late(self.manager)
         self._quiet: dict[Stream, Rest] = {}
         self._stirring: set[Stream] = set()  #: of the quiet ones, those that want something in the step being planned
         self._calendar: dict[int, list[Stream]] = {}  #: step -> who will want something in it
+        self._filled: dict[int, list[Stream]] = {}  #: step -> whose page is full then
+        self._called: list[Stream] | None = None  #: who is awake, if that is known
         self._done = 0  #: steps computed
         self._offset = 0  #: of the quiet ones, summed: position - since
         # What plans hold in place of the quiet ones. It has ended long ago, so nobody does anything with it.
@@ -72,13 +78,15 @@ class QuietScheduler(Scheduler):
             return 0
         if self.waiting and len(self.running) < self.limits.max_sequences:
             return 0
-        return min(self._calendar) - self._done
+        soon = min(self._calendar)
+        return (soon if self._publishes_late else min([soon, *self._filled])) - self._done
 
     def skip(self, num_steps: int) -> None:
         """As many idle steps have been computed."""
         for _ in range(num_steps):
             self.manager.begin_step(self.num_steps)
             self.admission.step_done(self, 0)
+            self._filled.pop(self.num_steps, None)
             self.num_steps += 1
         self._done += num_steps
 
@@ -88,6 +96,7 @@ class QuietScheduler(Scheduler):
             self._wake_up(sequence)
         self._stirring.clear()
         self._calendar.clear()
+        self._filled.clear()
 
     def commit(self, plan: StepPlan, tokens: list[list[int]]) -> None:
         super().commit(plan, tokens)
@@ -106,37 +115,53 @@ class QuietScheduler(Scheduler):
         for sequence in self._calendar.pop(plan.step, ()):
             if sequence in self._quiet:
                 self._stir(sequence)
-        if self._quiet and not self._may_stay_quiet(budget - len(self._quiet) + len(self._stirring)):
-            self.wake_all()
+        filled = self._filled.pop(plan.step, ())
+        if not self._publishes_late or (self.waiting and len(self.running) < self.limits.max_sequences):
+            for sequence in filled:
+                if sequence in self._quiet:
+                    self._catch_up(sequence)
+                    self._stirring.add(sequence)
+        if self._quiet:
+            self._called = self._awake()
+            if not self._may_stay_quiet(budget - len(self._quiet) + len(self._stirring), self._called):
+                self._called = None
+                self.wake_all()
         num_quiet = len(self._quiet)
         left = super()._schedule_running(plan, budget - num_quiet + len(self._stirring))
         self._stirring.clear()
+        self._called = None
         if num_quiet:
             plan.chunks.append(Chunk(self._chorus, 0, num_quiet))
         return left
 
-    def _awake(self) -> tuple[Stream, ...]:
+    def _awake(self) -> list[Stream]:
+        if self._called is not None:
+            return self._called
         quiet, stirring = self._quiet, self._stirring
-        return tuple([sequence for sequence in self.running if sequence not in quiet or sequence in stirring])
+        return [sequence for sequence in self.running if sequence not in quiet or sequence in stirring]
 
-    def _plan_chunk(self, plan: StepPlan, sequence: Stream, start: int, stop: int) -> None:
-        if sequence not in self._quiet:
-            super()._plan_chunk(plan, sequence, start, stop)
+    def _go_on(self, plan: StepPlan, sequence: Stream, budget: int) -> int:
+        if sequence not in self._stirring:
+            return super()._go_on(plan, sequence, budget)
+        stop = sequence.num_computed + 1
+        self.manager.extend(sequence.id, stop)
+        self.manager.publish(sequence.id, sequence.token_ids, stop)
+        return 1
 
     def _places(self) -> int:
         return self.limits.max_sequences - len(self._quiet) - sum(sequence.width for sequence in self._awake())
 
-    def _may_stay_quiet(self, budget: int) -> bool:
+    def _may_stay_quiet(self, budget: int, awake: list[Stream]) -> bool:
         """This step would do the same if all were looked at: there is enough of everything for those who want some."""
         if budget < 0 or (
             self.waiting and self.admission.watches_progress and len(self.running) < self.limits.max_sequences
         ):
             return False
-        pages = 0
-        for sequence in self._awake():
-            lacks = min(budget, sequence.num_tokens - sequence.num_computed)
-            pages += lacks // self.manager.page_size + 2  # it may begin within a page, and a shared one is copied
-            if sequence.num_computed + lacks < sequence.num_tokens:  # the budget ends here: those behind get nothing
+        pages, size = 0, self.manager.page_size
+        for sequence in awake:
+            lacks = min(budget, len(sequence.token_ids) - sequence.num_computed)
+            pages += lacks // size + 2  # it may begin within a page, and a shared one is copied
+            if sequence.num_computed + lacks < len(sequence.token_ids):  # the budget ends: those behind get nothing
                 rest = self.running[self.running.index(sequence) :]
                 return self._quiet.keys().isdisjoint(rest) and pages <= self.manager.num_available
             budget -= lacks
@@ -145,7 +170,7 @@ class QuietScheduler(Scheduler):
     def _rest(self, sequence: Stream) -> None:
         """Be quiet from the next step on, if there is no more than a token to compute."""
         position = sequence.num_computed
-        if sequence.num_tokens != position + 1:
+        if len(sequence.token_ids) != position + 1:
             return
         answer = self.answer(sequence)
         self._quiet[sequence] = Rest(self._done, position, answer)
@@ -155,37 +180,50 @@ class QuietScheduler(Scheduler):
     def _appoint(self, sequence: Stream, step: int, position: int, to_say: int) -> None:
         """When will it want something? In ``step``, ``position`` is computed; then ``to_say`` tokens are left."""
         manager, size = self.manager, self.manager.page_size
-        steps = max(1, size - position % size - manager.caching)  # until it fills a page, or needs one
-        steps = min(steps, to_say)  # until it says its last token
+        steps = size - position % size  # until it needs a page
         if (position + 1) % size and manager.pool.refcount(manager.table(sequence.id).pages[-1]) > 1:
             steps = 1  # it goes on in a page that others read: that is copied
-        self._calendar.setdefault(step + steps, []).append(sequence)
+        elif 1 < steps <= to_say and manager.caching:  # a step before, its page is full
+            self._filled.setdefault(step + steps - 1, []).append(sequence)
+        self._calendar.setdefault(step + min(steps, to_say), []).append(sequence)
 
     def _stir(self, sequence: Stream) -> None:
-        """It wants something: a page, or to publish one. If it is to say its last token, it wakes up for good."""
-        rest, now = self._quiet[sequence], self._done
-        since, position, answer = rest
-        position += now - since
-        to_say = len(answer) - (position + 2 - sequence.request.num_prompt)
+        """It wants a page. If it is to say its last token, it wakes up for good."""
+        rest = self._quiet[sequence]
+        position = rest.position + self._done - rest.since
+        to_say = len(rest.answer) - (position + 2 - sequence.request.num_prompt)
         if not to_say:
             self._wake_up(sequence)
             return
-        self._catch_up(sequence, rest)
-        self._quiet[sequence] = Rest(now, position, answer)
+        self._catch_up(sequence)
         self._stirring.add(sequence)
-        self._appoint(sequence, now, position, to_say)
+        self._appoint(sequence, self._done, position, to_say)
 
     def _wake_up(self, sequence: Stream) -> None:
+        self._catch_up(sequence)
         rest = self._quiet.pop(sequence)
         self._offset -= rest.position - rest.since
-        self._catch_up(sequence, rest)
+        self.manager.extend(sequence.id, sequence.num_computed)
+        self.manager.publish(sequence.id, sequence.token_ids, sequence.num_computed)
 
-    def _catch_up(self, sequence: Stream, rest: Rest) -> None:
-        """What it has said and computed since it became quiet."""
-        since, position, answer = rest
-        steps = self._done - since
-        if steps:
-            said = len(sequence.token_ids) - sequence.request.num_prompt
-            sequence.token_ids += answer[said : said + steps]
-            sequence.num_computed = position + steps
-            self.manager.extend(sequence.id, position + steps)
+    def _catch_up(self, sequence: Stream) -> None:
+        """What it has said and computed by now."""
+        since, position, answer = self._quiet[sequence]
+        position += self._done - since
+        tokens, num_prompt = sequence.token_ids, sequence.request.num_prompt
+        tokens += answer[len(tokens) - num_prompt : position + 1 - num_prompt]
+        sequence.num_computed = position
+
+
+def _may_publish_late(manager: CacheManager) -> bool:
+    """Only who looks a prompt up can tell whether a full page is published now or a step later.
+
+    So it is unless its place in the order of eviction depends on it, or whether its content is there to be copied, or
+    the manager has a moment of its own for it, or the prefix cache keeps one page of a content: then the first one.
+    """
+    return (
+        type(manager).publish is CacheManager.publish
+        and isinstance(manager.prefix_cache, HashPrefixCache)
+        and not manager.partial_hits
+        and manager.store.order in (least_recently_used, least_frequently_used, lowest_priority)
+    )
