@@ -191,12 +191,11 @@ class EvictionQueue:
         self._put(page, use)
 
     def _put(self, page: int, use: PageUse) -> None:
-        line, parked = self._line, self._parked
-        parked[page] = entry = (self._order(use), use.parked, page)
-        if len(line) + len(self._ahead) > 2 * len(parked) + 64:  # mostly stale
-            self._line, self._ahead = deque(sorted(parked.values())), []
-        elif not line or line[-1] < entry:
-            line.append(entry)
+        self._parked[page] = entry = (self._order(use), use.parked, page)
+        if len(self._line) + len(self._ahead) > 2 * len(self._parked) + 64:  # mostly stale
+            self._line, self._ahead = deque(sorted(self._parked.values())), []
+        elif not self._line or self._line[-1] < entry:
+            self._line.append(entry)
         else:
             heapq.heappush(self._ahead, entry)
 

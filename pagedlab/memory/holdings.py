@@ -187,9 +187,7 @@ class Holdings:
         """Take a sequence's pages back, its tail first, so that its tail is also evicted first."""
         self._pins.discard(sequence)
         table = self._holdings.pop(sequence).table
-        drop, pages = self.store.drop, table.pages
-        for logical in reversed(range(table.holes, len(pages))):
-            drop(pages[logical], sequence, logical)
+        self.store.drop_all(table.pages[table.holes :], sequence, table.holes)
 
     def check(self) -> None:
         """Prove the invariants now; raises InvariantViolation with the first that does not hold."""

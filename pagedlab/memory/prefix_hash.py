@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left, insort
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import cache
 from hashlib import blake2b
 from typing import Any, TypeAlias
@@ -36,11 +36,12 @@ def _packer(count: int) -> Callable[..., bytes]:
 class _Content:
     """What a page can hold: its tokens and, through ``parent``, all tokens before them."""
 
-    __slots__ = ("__weakref__", "children", "key", "pages", "parent", "tokens")
+    __slots__ = ("__weakref__", "children", "key", "pages", "parent", "tokens", "twin")
 
     def __init__(self, key: Key, tokens: tuple[int, ...], parent: _Content | None) -> None:
         self.key, self.tokens, self.parent = key, tokens, parent
         self.pages: list[int] = []  #: that hold it, the device's first: two sequences may have computed it at once
+        self.twin: _Content | None = None  #: another content with the same key, if two ever have one
         self.children: list[_Content] = []  #: contents that continue it, by their tokens; for their sake it stays
 
 
@@ -50,7 +51,7 @@ class HashPrefixCache:
     def __init__(self, page_size: int, *, hash_page: PageHash = hash_page) -> None:
         self.page_size = page_size
         self._hash = hash_page
-        self._index: dict[Key, list[_Content]] = {}
+        self._index: dict[Key, _Content] = {}
         self._content: dict[int, _Content] = {}
         # A root lives as long as a content or a running sequence starts from it, so salts do not pile up.
         self._roots: WeakValueDictionary[Salt, _Content] = WeakValueDictionary()
@@ -75,7 +76,7 @@ class HashPrefixCache:
             raise InvariantViolation(f"a page with {len(tokens)} of {self.page_size} tokens cannot be published")
         if page in self._content:
             return self._content[page]
-        if cursor.parent is not None and cursor not in self._index.get(cursor.key, ()):
+        if cursor.parent is not None and not self._is_known(cursor):
             return None  # what comes before was evicted: nobody could find the way here
         content = self._enter(cursor, tuple(tokens))
         insort(content.pages, page)
@@ -100,10 +101,7 @@ class HashPrefixCache:
         content = self._content.pop(page)
         content.pages.remove(page)
         while content.parent is not None and not content.pages and not content.children:
-            twins = self._index.pop(content.key)
-            if len(twins) > 1:
-                twins.remove(content)
-                self._index[content.key] = twins
+            self._leave_index(content)
             siblings = content.parent.children
             if len(siblings) == 1:
                 siblings.clear()
@@ -122,13 +120,13 @@ class HashPrefixCache:
 
     def check(self) -> None:
         for page, content in self._content.items():
-            if page not in content.pages or content not in self._index.get(content.key, ()):
+            if page not in content.pages or not self._is_known(content):
                 raise InvariantViolation(f"page {page} is published but cannot be found under its key")
             if content.parent is None or self._hash(content.parent.key, content.tokens) != content.key:
                 raise InvariantViolation(f"the key of page {page} does not chain the tokens before it")
             if content not in content.parent.children:
                 raise InvariantViolation(f"what comes before page {page} does not know that it goes on there")
-        if sum(len(content.pages) for twins in self._index.values() for content in twins) != len(self._content):
+        if sum(len(content.pages) for key in self._index for content in self._twins(key)) != len(self._content):
             raise InvariantViolation("the index names pages that were forgotten")
 
     def _root(self, salt: Salt) -> _Content:
@@ -142,18 +140,38 @@ class HashPrefixCache:
         content = self._find(key, parent, tokens)
         if content is None:
             content = _Content(key, tokens, parent)
-            self._index.setdefault(key, []).append(content)
+            content.twin = self._index.get(key)
+            self._index[key] = content
             if parent.children:
                 insort(parent.children, content, key=_tokens)
             else:
                 parent.children.append(content)
         return content
 
-    def _find(self, key: Key, parent: _Content, tokens: tuple[int, ...]) -> _Content | None:
-        for content in self._index.get(key, ()):
-            if content.parent is parent and content.tokens == tokens:
-                return content
-        return None
+    def _find(self, key: Key, parent: _Content | None, tokens: tuple[int, ...]) -> _Content | None:
+        content = self._index.get(key)
+        while content is not None and (content.parent is not parent or content.tokens != tokens):
+            content = content.twin
+        return content
+
+    def _twins(self, key: Key) -> Iterator[_Content]:
+        content = self._index.get(key)
+        while content is not None:
+            yield content
+            content = content.twin
+
+    def _is_known(self, content: _Content) -> bool:
+        return self._find(content.key, content.parent, content.tokens) is content
+
+    def _leave_index(self, content: _Content) -> None:
+        first = self._index.pop(content.key)
+        if first is content:
+            if content.twin is not None:
+                self._index[content.key] = content.twin
+        else:
+            self._index[content.key] = first
+            before = next(twin for twin in self._twins(content.key) if twin.twin is content)
+            before.twin = content.twin
 
 
 _NOTHING_ELSE = Forgotten()

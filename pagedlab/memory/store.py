@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pagedlab.errors import InvariantViolation, OutOfPages
 from pagedlab.memory.copies import PageCopy
 from pagedlab.memory.events import NONE, EventKind, Trace
-from pagedlab.memory.eviction import EvictionOrder, EvictionQueue
+from pagedlab.memory.eviction import EvictionOrder, EvictionQueue, least_recently_used
 from pagedlab.memory.host import HostTier
+from pagedlab.memory.lru import LruQueue
 from pagedlab.memory.pool import PagePool, PageState
 from pagedlab.memory.prefix_cache import PrefixCache
 
@@ -59,7 +60,9 @@ class PageStore:
         self.min_offload_priority, self.whole_sequences = min_offload_priority, whole_sequences
         self.pool, self.prefix_cache, self.trace = pool, prefix_cache, trace
         self.order = order
-        self.queue = EvictionQueue(order, prefix_cache.is_leaf, clock)
+        self.queue: EvictionQueue | LruQueue = EvictionQueue(order, prefix_cache.is_leaf, clock)
+        if order is least_recently_used and not (num_host_pages or whole_sequences):
+            self.queue = LruQueue()  # nobody will ask what else is known of a page
         host_queue = EvictionQueue(order, prefix_cache.is_leaf, clock)
         self.host = HostTier(pool.num_pages, num_host_pages, host_queue, self.forget)
         self.stats = CacheStats()
@@ -157,11 +160,7 @@ class PageStore:
 
     def drop(self, page: int, sequence: int, logical: int) -> None:
         """``sequence`` needs it no more; the last to say so turns it cached if its content can be hit, else free."""
-        keep = self.prefix_cache.holds(page)
-        if self.pool.drop(page, keep=keep) == 0 and keep:
-            self.queue.park(page, sequence)
-        if self.trace is not None:
-            self.trace.record(EventKind.RELEASE, page, sequence, logical)
+        self.drop_all((page,), sequence, logical)
 
     def copy(self, source: int, target: int) -> None:
         self.epoch += 1
@@ -174,6 +173,7 @@ class PageStore:
         self.copy(page, target)
         if self.prefix_cache.holds(page):  # unless what it continues was evicted just now
             self.prefix_cache.move(page, target)
+            assert isinstance(self.queue, EvictionQueue)
             self.queue.learn(target, self.host.queue.forget(page))
             self.record(EventKind.EVICT, page)
         self.host.blank(page)
@@ -186,17 +186,28 @@ class PageStore:
         self._fresh.add(page)
         self.queue.learn(page)
 
+    def drop_all(self, pages: Sequence[int], sequence: int, start: int) -> None:
+        """Drop the logical pages of ``sequence`` from ``start`` on, the last one first."""
+        holds, drop, park = self.prefix_cache.holds, self.pool.drop, self.queue.park
+        for page in reversed(pages):
+            keep = holds(page)
+            if drop(page, keep=keep) == 0 and keep:
+                park(page, sequence)
+        if self.trace is not None:
+            for logical in reversed(range(len(pages))):
+                self.trace.record(EventKind.RELEASE, pages[logical], sequence, start + logical)
+
     def forget(self, page: int) -> None:
         """The content of ``page`` can be hit no more, nor what the prefix cache cannot find without it."""
         self.epoch += 1
         cut_off, leaves = self.prefix_cache.forget(page)
         for gone in (page, *sorted(cut_off)) if cut_off else (page,):
-            if gone >= self.host.first:
-                self.host.forget(gone)
-                self.record(EventKind.EVICT, gone)
-            else:
+            if gone < self.host.first:
                 self.queue.forget(gone)
                 self._leave_device(gone)
+            else:
+                self.host.forget(gone)
+                self.record(EventKind.EVICT, gone)
         for leaf in leaves:
             (self.queue if leaf < self.host.first else self.host.queue).refresh(leaf)
 
@@ -219,6 +230,7 @@ class PageStore:
         self.host.check({page for page in self.prefix_cache.pages() if page >= self.host.first})
 
     def _evict_sequence(self) -> None:
+        assert isinstance(self.queue, EvictionQueue)
         page = self.queue.next()
         left_by = self.queue.use_of(page).left_by
         while self.queue.use_of(page).left_by == left_by:
@@ -229,9 +241,10 @@ class PageStore:
 
     def _evict(self, page: int) -> None:
         self.stats.evictions += 1
-        if not self.host.num_pages:
+        if self.host.pool is None:
             self.forget(page)
             return
+        assert isinstance(self.queue, EvictionQueue)
         worth_it = self.queue.use_of(page).priority >= self.min_offload_priority
         target = self.host.take_cached() if worth_it else None
         if not self.prefix_cache.holds(page):  # it went with what the host gave up to take it in

@@ -241,7 +241,7 @@ class Loop:
 def _rare_garbage_collection() -> Iterator[None]:
     """Nothing here that comes and goes in numbers is part of a cycle, and each look at all pages takes its time."""
     before = gc.get_threshold()
-    gc.set_threshold(200_000, 50, 50)
+    gc.set_threshold(1_000_000, 50, 50)
     try:
         yield
     finally:

@@ -30,8 +30,7 @@ Answer = Sequence[int]
 
 
 class Rest(NamedTuple):
-    """A sequence is quiet from step ``since`` on, in which it computes token number ``position``, and then one a step.
-    """
+    """A sequence is quiet from step ``since`` on, in which it computes token number ``position``, and then one a step."""
 
     since: int
     position: int
@@ -145,7 +144,8 @@ class QuietScheduler(Scheduler):
             return super()._go_on(plan, sequence, budget)
         stop = sequence.num_computed + 1
         self.manager.extend(sequence.id, stop)
-        self.manager.publish(sequence.id, sequence.token_ids, stop)
+        if self._publishes_late or not stop % self.manager.page_size:
+            self.manager.publish(sequence.id, sequence.token_ids, stop)
         return 1
 
     def _places(self) -> int:
@@ -203,8 +203,10 @@ class QuietScheduler(Scheduler):
         self._catch_up(sequence)
         rest = self._quiet.pop(sequence)
         self._offset -= rest.position - rest.since
-        self.manager.extend(sequence.id, sequence.num_computed)
-        self.manager.publish(sequence.id, sequence.token_ids, sequence.num_computed)
+        num_computed = sequence.num_computed
+        self.manager.extend(sequence.id, max(num_computed, self.manager.table(sequence.id).num_tokens))
+        if self._publishes_late:
+            self.manager.publish(sequence.id, sequence.token_ids, num_computed)
 
     def _catch_up(self, sequence: Stream) -> None:
         """What it has said and computed by now."""

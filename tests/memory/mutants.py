@@ -36,13 +36,8 @@ MUTANTS = {
         ),
         Mutant("nothing is ever copied", "and table.waste > 0 and", "and False and"),
         Mutant("a copied page keeps its reference", "        self.store.drop(shared, sequence, logical)\n", ""),
-        Mutant(
-            "heads are evicted before tails",
-            "reversed(range(table.holes, len(table)))",
-            "range(table.holes, len(table))",
-        ),
         Mutant("a page is published one token early", "* size <= num_tokens and", "* size <= num_tokens + 1 and"),
-        Mutant("an extension fails half-way", "            self.store.require(max(0, missing) + must_copy)\n", ""),
+        Mutant("an extension fails half-way", "            self.store.require(missing + must_copy)\n", ""),
         Mutant(
             "a fork publishes again", "holding.cursor, holding.published, holding.ret", "holding.cursor, 0, holding.ret"
         ),
@@ -70,14 +65,15 @@ MUTANTS = {
     ],
     "memory/store.py": [
         Mutant("hits are counted as room", "page < first and refcount(page)", "refcount(page)"),
-        Mutant("a cached page is never evicted", "            self.queue.park(page, sequence)\n", "            pass\n"),
+        Mutant("heads are evicted before tails", "for page in reversed(pages):", "for page in pages:"),
+        Mutant("a cached page is never evicted", "                park(page, sequence)\n", "                pass\n"),
         Mutant("a failed step's page survives", "        self._fresh.add(page)\n", ""),
         Mutant("a failed step's copy survives", "        self._fresh.add(target)\n", ""),
         Mutant("a copy asked for between steps is forgotten", "{copy.target for copy in self._copies}", "set()"),
         Mutant("a failed step's hits are counted", "        self.count(-self._queried, -self._hit)\n", ""),
         Mutant("a conversation goes page by page", "            if self.whole_sequences:\n", "            if False:\n"),
         Mutant("what nobody wants goes to host memory", "take_cached() if worth_it else None", "take_cached()"),
-        Mutant("what is cut off keeps its pages", "(page, *sorted(forgotten.cut_off))", "(page,)"),
+        Mutant("what is cut off keeps its pages", "(page, *sorted(cut_off)) if cut_off else (page,)", "(page,)"),
         Mutant(
             "a page comes back and stays",
             "        self.host.blank(page)\n        self.stats.ret",
@@ -109,7 +105,7 @@ MUTANTS = {
         Mutant("a wish never ends", "self._expiries[0][0] <= now", "False"),
         Mutant(
             "a new leaf is not noticed",
-            "        if page in self._parked:\n            self._look_again(page)",
+            "        if self._minds_leaves and page in self._parked:\n            self._look_again(page)",
             "        pass",
         ),
         Mutant("leaves stay and trunks go", "return not use.is_leaf, order(use)", "return use.is_leaf, order(use)"),
@@ -155,17 +151,22 @@ MUTANTS = {
             "range(middle, len(children)),",
         ),
     ],
+    "memory/lru.py": [
+        Mutant("a hit page is evicted", "if parked.get(page) == line[0]:", "if True:"),
+        Mutant("stale entries are kept for ever", "if len(self._line) > 2 * len(self._parked) + 64:", "if False:"),
+        Mutant("swept entries lose their order", "deque(sorted(self._parked.values()))", "deque(self._parked.values())"),
+    ],
     "memory/prefix_hash.py": [
-        Mutant("a collision hits", "content.parent is parent and content.tokens == tokens", "True"),
-        Mutant("what came before does not matter", "content.parent is parent and ", ""),
+        Mutant("a collision hits", " and (content.parent is not parent or content.tokens != tokens)", ""),
+        Mutant("what came before does not matter", "content.parent is not parent or ", ""),
         Mutant("keys are not chained", "blake2b(parent + _packer", "blake2b(_packer"),
         Mutant("salts do not isolate", "root = self._roots.get(salt)", "root = self._roots.get(None)"),
         Mutant("a reused page keeps its content", "        content.pages.remove(page)\n        while", "        while"),
         Mutant("the host's copy is hit", "insort(content.pages, target)", "content.pages.insert(0, target)"),
         Mutant(
             "a page is published after what was lost",
-            "if cursor.parent is not None and cursor not in",
-            "if False and cursor not in",
+            "if cursor.parent is not None and not self._is_known(cursor)",
+            "if False",
         ),
     ],
     "memory/prefix_radix.py": [

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
-from pagedlab.memory.eviction import Retention
+from pagedlab.memory.eviction import EvictionQueue, Retention
 from pagedlab.memory.logical import LogicalManager
 from pagedlab.memory.manager import CacheManager
 from tests.memory.books import Books
@@ -121,7 +121,9 @@ def snapshot(manager: CacheManager) -> list[Any]:
     if manager.host.pool is not None:
         seen += [manager.host.pool.free_pages(), set(manager.host.pool.cached_pages()), dict(manager.host.swapped)]
     for queue in (store.queue, manager.host.queue):
-        seen += [set(queue.parked_pages()), {page: astuple(queue.use_of(page)) for page in queue._uses}]
+        seen.append(dict(queue._parked))
+        if isinstance(queue, EvictionQueue):
+            seen.append({page: astuple(queue.use_of(page)) for page in queue._uses})
     seen += [astuple(manager.stats), list(store._copies), set(store._fresh), manager.trace and manager.trace.end]
     if isinstance(manager, LogicalManager):
         seen += [

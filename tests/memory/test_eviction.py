@@ -19,6 +19,7 @@ from pagedlab.memory.eviction import (
     leaves_first,
     lowest_priority,
 )
+from pagedlab.memory.lru import LruQueue
 from pagedlab.memory.manager import CacheManager
 from tests.memory.serving import (
     A,
@@ -183,6 +184,28 @@ def test_the_queue_finds_the_smallest_key_however_often_pages_were_relabelled(or
             uses = {page: replace(queue.use_of(page), is_leaf=page in leaves) for page in queue.parked_pages()}
             assert victim == min(uses, key=lambda page: (chosen(uses[page]), uses[page].parked, page))
         assert len(queue._line) <= 2 * 12 + 65
+
+
+def test_the_queue_that_keeps_nothing_but_the_order_evicts_what_the_other_one_does() -> None:
+    dice, known = random.Random(5), set[int]()
+    plain, lean = EvictionQueue(EVICTION_ORDERS["lru"], lambda page: True), LruQueue()
+    for _ in range(6000):
+        page = dice.randrange(12)
+        if page not in known:
+            what, known = "learn", known | {page}
+        elif page in plain.parked_pages():
+            what = dice.choice(["hit", "hit", "refresh", "forget"])
+        else:
+            what = dice.choice(["park", "park", "hit", "forget"])
+        if what == "forget":
+            known = known - {page}
+        for queue in (plain, lean):
+            getattr(queue, what)(page)
+        assert lean.parked_pages() == plain.parked_pages()
+        assert lean.in_order() == plain.in_order()
+        if lean.parked_pages():
+            assert lean.next() == plain.next() == lean.in_order()[0]
+        assert len(lean._line) <= 2 * 12 + 65
 
 
 def test_wishes_that_nobody_waits_for_any_more_take_no_memory() -> None:

@@ -115,6 +115,13 @@ KNOBS = st.fixed_dictionaries(
     slots=256,
     most_answers=3,
 )
+@example(  # a fork publishes nothing of its own: its answer never fills a page
+    knobs={"system": "tgi", "page_size": 16, "max_tokens_per_step": 5, "max_sequences": 8, "num_host_pages": 0},
+    seed=0,
+    rate=50.0,
+    slots=600,
+    most_answers=3,
+)
 def test_steps_that_are_not_looked_at_change_nothing(knobs, seed, rate, slots, most_answers):
     knobs["num_host_pages"] = 8 if "preemption" in knobs else knobs["num_host_pages"]
     knobs["num_pages"] = slots // knobs["page_size"]
