@@ -154,7 +154,8 @@ class Holdings:
             holding.published += 1
             if is_new and holds(page):
                 self.store.published(page)
-                self.record(EventKind.PUBLISH, page, sequence, logical)
+                if self.store.trace is not None:
+                    self.record(EventKind.PUBLISH, page, sequence, logical)
                 if holding.retention:
                     self._retain(holding, logical, page)
             elif is_new:

@@ -21,7 +21,7 @@ class LruQueue:
     """
 
     def __init__(self) -> None:
-        self._parked: dict[int, int] = {}  #: page -> its entry
+        self._parked: dict[int, int] = {}  #: page -> its entry, in order
         self._line: deque[int] = deque()
         self._now = 0
 
@@ -40,7 +40,7 @@ class LruQueue:
         self._now += 1
         self._parked[page] = entry = self._now << PAGE_BITS | page
         if len(self._line) > 2 * len(self._parked) + 64:  # mostly stale
-            self._line = deque(sorted(self._parked.values()))
+            self._line = deque(self._parked.values())
         else:
             self._line.append(entry)
 
@@ -64,4 +64,4 @@ class LruQueue:
 
     def in_order(self) -> list[int]:
         """Parked pages, next victim first."""
-        return sorted(self._parked, key=self._parked.__getitem__)
+        return list(self._parked)

@@ -58,10 +58,12 @@ class HashPrefixCache:
 
     def match(self, tokens: Sequence[int], max_pages: int, salt: Salt = None) -> Match:
         content, pages, size = self._root(salt), [], self.page_size
-        find, hash_page = self._find, self._hash
+        index, hash_page = self._index, self._hash
         for start in range(0, max_pages * size, size):
             run = tuple(tokens[start : start + size])
-            found = find(hash_page(content.key, run), content, run)
+            found = index.get(hash_page(content.key, run))
+            while found is not None and (found.parent is not content or found.tokens != run):
+                found = found.twin
             if found is None or not found.pages:
                 break
             content = found
@@ -101,7 +103,9 @@ class HashPrefixCache:
         content = self._content.pop(page)
         content.pages.remove(page)
         while content.parent is not None and not content.pages and not content.children:
-            self._leave_index(content)
+            first = self._index.pop(content.key)
+            if first is not content or content.twin is not None:
+                self._keep_twins(first, content)
             siblings = content.parent.children
             if len(siblings) == 1:
                 siblings.clear()
@@ -163,15 +167,15 @@ class HashPrefixCache:
     def _is_known(self, content: _Content) -> bool:
         return self._find(content.key, content.parent, content.tokens) is content
 
-    def _leave_index(self, content: _Content) -> None:
-        first = self._index.pop(content.key)
-        if first is content:
-            if content.twin is not None:
-                self._index[content.key] = content.twin
+    def _keep_twins(self, first: _Content, gone: _Content) -> None:
+        """Of all contents with a key, ``first`` and those after it, all stay but ``gone``."""
+        if first is gone:
+            assert gone.twin is not None
+            self._index[gone.key] = gone.twin
         else:
-            self._index[content.key] = first
-            before = next(twin for twin in self._twins(content.key) if twin.twin is content)
-            before.twin = content.twin
+            self._index[gone.key] = first
+            before = next(content for content in self._twins(gone.key) if content.twin is gone)
+            before.twin = gone.twin
 
 
 _NOTHING_ELSE = Forgotten()

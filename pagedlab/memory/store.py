@@ -81,15 +81,13 @@ class PageStore:
 
         Hits that somebody uses cost nothing. Cached ones do: they cannot also be evicted to make room.
         """
-        if not hits:
-            return asked
         first, refcount = self.host.first, self.pool.refcount
         return asked - len([page for page in hits if page < first and refcount(page)])
 
     def require(self, asked: int, hits: Sequence[int] = ()) -> None:
         """Raise OutOfPages unless such a table can be had."""
-        cost = self.cost(asked, hits)
-        if cost > self.num_available:
+        cost = self.cost(asked, hits) if hits else asked
+        if cost > self.pool.num_free + self.pool.num_cached:
             raise OutOfPages(cost, self.pool.num_free, self.pool.num_cached)
 
     # A step

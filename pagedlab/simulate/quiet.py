@@ -30,7 +30,7 @@ Answer = Sequence[int]
 
 
 class Rest(NamedTuple):
-    """A sequence is quiet from step ``since`` on, in which it computes token number ``position``, and then one a step."""
+    """Quiet from step ``since`` on, in which token number ``position`` is computed; then one in each step."""
 
     since: int
     position: int

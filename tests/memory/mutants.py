@@ -154,7 +154,7 @@ MUTANTS = {
     "memory/lru.py": [
         Mutant("a hit page is evicted", "if parked.get(page) == line[0]:", "if True:"),
         Mutant("stale entries are kept for ever", "if len(self._line) > 2 * len(self._parked) + 64:", "if False:"),
-        Mutant("swept entries lose their order", "deque(sorted(self._parked.values()))", "deque(self._parked.values())"),
+        Mutant("swept entries lose their order", "deque(self._parked.values())", "deque(sorted(self._parked))"),
     ],
     "memory/prefix_hash.py": [
         Mutant("a collision hits", " and (content.parent is not parent or content.tokens != tokens)", ""),

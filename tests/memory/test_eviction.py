@@ -205,7 +205,14 @@ def test_the_queue_that_keeps_nothing_but_the_order_evicts_what_the_other_one_do
         assert lean.in_order() == plain.in_order()
         if lean.parked_pages():
             assert lean.next() == plain.next() == lean.in_order()[0]
-        assert len(lean._line) <= 2 * 12 + 65
+    for _ in range(1000):  # and nobody asks for the next
+        for queue in (plain, lean):
+            queue.learn(12)
+            queue.hit(12)
+            queue.park(12)
+        assert len(lean._line) <= 2 * 13 + 65
+    assert lean.in_order() == plain.in_order()
+    assert lean.next() == plain.next() != 12
 
 
 def test_wishes_that_nobody_waits_for_any_more_take_no_memory() -> None:
