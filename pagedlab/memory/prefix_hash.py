@@ -78,7 +78,7 @@ class HashPrefixCache:
             raise InvariantViolation(f"a page with {len(tokens)} of {self.page_size} tokens cannot be published")
         if page in self._content:
             return self._content[page]
-        if cursor.parent is not None and not self._is_known(cursor):
+        if cursor.parent is not None and not (cursor.pages or cursor.children):
             return None  # what comes before was evicted: nobody could find the way here
         content = self._enter(cursor, tuple(tokens))
         insort(content.pages, page)
@@ -124,7 +124,7 @@ class HashPrefixCache:
 
     def check(self) -> None:
         for page, content in self._content.items():
-            if page not in content.pages or not self._is_known(content):
+            if page not in content.pages or content not in self._twins(content.key):
                 raise InvariantViolation(f"page {page} is published but cannot be found under its key")
             if content.parent is None or self._hash(content.parent.key, content.tokens) != content.key:
                 raise InvariantViolation(f"the key of page {page} does not chain the tokens before it")
@@ -152,7 +152,7 @@ class HashPrefixCache:
                 parent.children.append(content)
         return content
 
-    def _find(self, key: Key, parent: _Content | None, tokens: tuple[int, ...]) -> _Content | None:
+    def _find(self, key: Key, parent: _Content, tokens: tuple[int, ...]) -> _Content | None:
         content = self._index.get(key)
         while content is not None and (content.parent is not parent or content.tokens != tokens):
             content = content.twin
@@ -163,9 +163,6 @@ class HashPrefixCache:
         while content is not None:
             yield content
             content = content.twin
-
-    def _is_known(self, content: _Content) -> bool:
-        return self._find(content.key, content.parent, content.tokens) is content
 
     def _keep_twins(self, first: _Content, gone: _Content) -> None:
         """Of all contents with a key, ``first`` and those after it, all stay but ``gone``."""

@@ -7,8 +7,8 @@ into or a full one to publish, it *stirs*: it asks for that in its place in the 
 full interests whoever looks a prompt up; where nobody does, it is published in the next step, with what is wanted
 then. Everybody else goes through the ordinary scheduler, which is the same code.
 
-Where the ordinary scheduler has to look at everyone (pages are short, the budget does not reach, an admission policy
-asks how far those inside have come), all wake up first. So plans, pages, queues and statistics are those of
+Where the ordinary scheduler has to look at everyone (pages are short, the budget does not reach), all wake up first.
+So plans, pages, queues and statistics are those of
 :class:`~pagedlab.scheduling.scheduler.Scheduler`, step by step; a property test holds the two against each other.
 """
 
@@ -115,7 +115,8 @@ class QuietScheduler(Scheduler):
             if sequence in self._quiet:
                 self._stir(sequence)
         filled = self._filled.pop(plan.step, ())
-        if not self._publishes_late or (self.waiting and len(self.running) < self.limits.max_sequences):
+        may_come_in = bool(self.waiting) and len(self.running) < self.limits.max_sequences
+        if may_come_in or not self._publishes_late:
             for sequence in filled:
                 if sequence in self._quiet:
                     self._catch_up(sequence)
@@ -125,6 +126,8 @@ class QuietScheduler(Scheduler):
             if not self._may_stay_quiet(budget - len(self._quiet) + len(self._stirring), self._called):
                 self._called = None
                 self.wake_all()
+        if may_come_in and self.admission.watches_progress:
+            self._show_progress()
         num_quiet = len(self._quiet)
         left = super()._schedule_running(plan, budget - num_quiet + len(self._stirring))
         self._stirring.clear()
@@ -153,9 +156,7 @@ class QuietScheduler(Scheduler):
 
     def _may_stay_quiet(self, budget: int, awake: list[Stream]) -> bool:
         """This step would do the same if all were looked at: there is enough of everything for those who want some."""
-        if budget < 0 or (
-            self.waiting and self.admission.watches_progress and len(self.running) < self.limits.max_sequences
-        ):
+        if budget < 0:
             return False
         pages, size = 0, self.manager.page_size
         for sequence in awake:
@@ -198,6 +199,13 @@ class QuietScheduler(Scheduler):
         self._catch_up(sequence)
         self._stirring.add(sequence)
         self._appoint(sequence, self._done, position, to_say)
+
+    def _show_progress(self) -> None:
+        """Somebody is about to look how far each has come, and how much it holds."""
+        for sequence in self._quiet:
+            if sequence not in self._stirring:
+                self._catch_up(sequence)
+                self.manager.extend(sequence.id, sequence.num_computed + 1)
 
     def _wake_up(self, sequence: Stream) -> None:
         self._catch_up(sequence)

@@ -165,7 +165,7 @@ MUTANTS = {
         Mutant("the host's copy is hit", "insort(content.pages, target)", "content.pages.insert(0, target)"),
         Mutant(
             "a page is published after what was lost",
-            "if cursor.parent is not None and not self._is_known(cursor)",
+            "if cursor.parent is not None and not (cursor.pages or cursor.children)",
             "if False",
         ),
     ],
