@@ -79,7 +79,8 @@ def problems(cells: list[dict[str, Any]], drawn: list[dict[str, Any]]) -> list[s
             found.append(f"cell {number}: of {pictures} pictures only {told['pictures']}")
         if len(told["outputs"]) != len(cell["outputs"]) or not all(told["outputs"]):
             found.append(f"cell {number}: of {len(cell['outputs'])} outputs only {told['outputs']}")
-        if bool(told["folds"]) != any("<details" in "".join(one.get("text/html", "")) for one in data):
+        texts = ["".join(one.get(kind, "")) for one in data for kind in ("text/html", "text/markdown")]
+        if bool(told["folds"]) != any("<details" in text for text in texts):
             found.append(f"cell {number}: its folds are not there")
         if not all(told["folds"]):
             found.append(f"cell {number}: a fold opens on nothing: {told['folds']}")

@@ -187,6 +187,7 @@ def test_a_still_picture_stands_before_each_widget(notebook):
 
 def test_outputs_name_no_machine(notebook):
     text = json.dumps(list(outputs(notebook)))
+    text = re.sub(r'"image/png": "[^"]*"', "", text)  # base64 spells anything, sooner or later
     assert not re.search(r"/(?:home|root|tmp|work|usr|Users|opt)/|0x[0-9a-f]{6,}|C:\\\\", text)
 
 
