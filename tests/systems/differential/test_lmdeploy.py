@@ -98,7 +98,7 @@ def evict_the_most_recently_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def evict_trunks_before_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pagedlab.scheduling.assemble.leaves_first", lambda order: order)
-    monkeypatch.setattr("pagedlab.memory.holdings.reversed", list, raising=False)
+    monkeypatch.setattr("pagedlab.memory.store.reversed", list, raising=False)
 
 
 def publish_as_soon_as_a_page_is_full(monkeypatch: pytest.MonkeyPatch) -> None:

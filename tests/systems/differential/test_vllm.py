@@ -196,7 +196,7 @@ def publish_late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def release_heads_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pagedlab.memory.holdings.reversed", list, raising=False)
+    monkeypatch.setattr("pagedlab.memory.store.reversed", list, raising=False)
 
 
 def evict_the_most_recently_used(monkeypatch: pytest.MonkeyPatch) -> None:
