@@ -592,9 +592,7 @@ print(f"2,000 prompt tokens: {1000 * alone.requests.ttft[0]:.0f} ms simulated")
 print(f"at the H100's peak they would take {1000 * least:.0f} ms")
 
 # %% [markdown]
-# The difference is what the cost model assumes: kernels that reach 60 % of the peak, and 2 ms a step for everything else. They are arguments, as is the whole cost model.
-#
-# How far can a simulator be trusted? `python -m bench.calibration` measured 370 steps of SmolLM2 on one thread, fitted a cost model to them, and then served seven loads that were not part of that: for real, and on the simulator's clock.
+# The difference is what the cost model assumes: kernels that reach 60 % of the peak, and 2 ms a step for everything else. How far can that be trusted? `python -m bench.calibration` fitted a cost model to measured steps of SmolLM2, and then served seven loads that were not part of that: for real, and on the simulator's clock.
 
 # %%
 fitted = json.loads((root / "bench" / "results" / "calibration.json").read_text())
@@ -610,24 +608,17 @@ print(
 
 # %% jupyter={"source_hidden": true}
 figure, axes = new_figure(6, 3.2)
-span = [0.02, 15]
 axes.fill_between(
-    span, [0.9 * x for x in span], [1.1 * x for x in span], color="#EEEEEE", label="within 10 %"
+    (0.02, 15), (0.018, 13.5), (0.022, 16.5), color="#EEEEEE", label="within 10 %"
 )
-for name, marker, colour in (
-    ("ttft", "o", LINES[0]),
-    ("tpot", "s", LINES[1]),
-    ("e2e", "^", LINES[2]),
-):
-    for percent, filled in ((50, True), (90, False)):
+for at, name in enumerate(("ttft", "tpot", "e2e")):
+    for percent, face in (("p50", LINES[at]), ("p90", "white")):
         real, there = (
-            [row[kind][f"{name}_p{percent}"] for row in fitted["workloads"]]
+            [row[kind][f"{name}_{percent}"] for row in fitted["workloads"]]
             for kind in ("real", "simulated")
         )
-        label = f"{name.upper()} p{percent}"
-        axes.loglog(
-            real, there, marker, color=colour, mfc=colour if filled else "white", label=label
-        )
+        style = {"marker": "os^"[at], "color": LINES[at], "mfc": face, "ls": ""}
+        axes.loglog(real, there, label=f"{name.upper()} {percent}", **style)
 axes.set_xlabel("seconds, real engine")
 axes.set_ylabel("seconds, simulated")
 axes.legend(fontsize=7)
@@ -639,7 +630,7 @@ show(
 )
 
 # %% [markdown]
-# Throughput is nearly exact, and so are most medians. What is off are tails: of twenty requests a 90th percentile is hardly more than one of them, and a step sooner or later decides who waits for whom. So trust a simulator with shares, knees and what-ifs, and with a tail only where many requests make it. Now a load, in three lines.
+# Throughput is nearly exact, and so are most medians; what is off are tails, because the 90th percentile of twenty requests is hardly more than one of them, and a step sooner or later decides who waits for whom. So trust a simulator with shares, knees and what-ifs, and with a tail only where many requests make it. Now a load, in three lines.
 
 
 # %%
