@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench import limits, prefix_caching, sharing, soak
+from bench import limits, notebooks, prefix_caching, sharing, soak
 from bench.control_plane_load import GROW, MATCH
 from bench.control_plane_report import Figure, Report, Setting
 from bench.race_workloads import MEANING, Workload
@@ -118,6 +118,12 @@ def test_in_the_results_that_are_kept_beams_share_more_than_samples_and_many_mor
         beams = [saved[lengths.name, "beam search", width] for width in sharing.WIDTHS]
         assert samples == sorted(samples) and beams == sorted(beams)
         assert all(few < many for few, many in zip(samples, beams, strict=True))
+
+
+def test_how_long_each_notebook_takes_stands_in_the_readme_as_it_was_measured() -> None:
+    seconds = json.loads((RESULTS / "notebooks.json").read_text(encoding="utf-8"))["seconds"]
+    assert list(seconds) == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    assert notebooks.table(seconds) in (ROOT / "bench" / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_prefix_cache_is_measured_where_nothing_and_where_much_is_shared(tmp_path: Path) -> None:
