@@ -1,6 +1,6 @@
 """How long the notebooks take to run: seconds of the wall clock, each alone, strictly checked as in CI.
 
-    python -m bench.notebooks [--json FILE] [NAME ...]
+python -m bench.notebooks [--json FILE] [NAME ...]
 """
 
 from __future__ import annotations
