@@ -226,10 +226,10 @@ class QuietScheduler(Scheduler):
 
 
 def _may_publish_late(manager: CacheManager) -> bool:
-    """Only who looks a prompt up can tell whether a full page is published now or a step later.
+    """Does nobody notice whether a full page is published at once or a step later, but who looks a prompt up?
 
-    So it is unless its place in the order of eviction depends on it, or whether its content is there to be copied, or
-    the manager has a moment of its own for it, or the prefix cache keeps one page of a content: then the first one.
+    An eviction order may ask when it was; a partial hit, whether its content is there yet to be copied; a manager may
+    have a moment of its own for it; and where the prefix cache keeps one page of a content, it is the first one.
     """
     return (
         type(manager).publish is CacheManager.publish
