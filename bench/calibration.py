@@ -166,7 +166,8 @@ def measure(cases: tuple[Case, ...], batches: tuple[int, ...]) -> dict[str, Any]
 
 def show(report: dict[str, Any]) -> None:
     names = list(report["workloads"][0]["errors"])
-    table = Table("workload", *names, "drift", title="simulated over real, less 1")
+    heads = [name.replace("tokens_per_second", "tokens/s").replace("_", " ") for name in names]
+    table = Table("workload", *heads, "drift", title="simulated over real, less 1", padding=(0, 0))
     for row in report["workloads"]:
         table.add_row(row["workload"], *(f"{row['errors'][name]:+.0%}" for name in names), f"{row['drift']:+.0%}")
     Console().print(table)

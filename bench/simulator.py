@@ -73,7 +73,7 @@ def in_a_process_of_its_own(name: str, system: str, requests: int, fast: bool = 
 
 
 def show(rows: list[Measured]) -> None:
-    table = Table("", "system", "requests", "prompt", "output", "batch", "CPU s", "µs a request", "peak MiB")
+    table = Table("", "system", "requests", "prompt", "output", "batch", "CPU s", "µs each", "peak MiB", padding=(0, 0))
     for row in rows:
         lengths = (f"{row.prompt_tokens:.0f}", f"{row.output_tokens:.0f}", f"{row.batch:.0f}")
         costs = (f"{row.cpu_seconds:.1f}", f"{row.microseconds_a_request:.0f}", f"{row.peak_mib:.0f}")
