@@ -120,9 +120,8 @@ class EvictionQueue:
     def learn(self, page: int, use: PageUse | None = None) -> None:
         """``page`` can be hit from now on; ``use`` is what is known of its content from another tier."""
         self._now += 1
-        self._uses[page] = PageUse(self._now) if use is None else use
-        if use is not None:
-            self._await_expiry(page)
+        self._uses[page] = use or PageUse(self._now)
+        self._await_expiry(page)
 
     def forget(self, page: int) -> PageUse:
         self._parked.pop(page, None)
@@ -154,18 +153,16 @@ class EvictionQueue:
 
     def next(self) -> int:
         """The parked page that is to be evicted now. There is one: the pool counts cached pages."""
-        if self._expiries:
-            self._expire()
+        self._expire()
         while True:
-            line, heap = self._line, self._ahead
-            ahead = bool(heap) and (not line or heap[0] < line[0])
-            entry = heap[0] if ahead else line[0]
+            ahead = not self._line or (bool(self._ahead) and self._ahead[0] < self._line[0])
+            entry = self._ahead[0] if ahead else self._line[0]
             page = entry[-1]
             if self._parked.get(page) is not entry:
                 if ahead:
-                    heapq.heappop(heap)
+                    heapq.heappop(self._ahead)
                 else:
-                    line.popleft()
+                    self._line.popleft()
             elif self._minds_leaves and self._uses[page].is_leaf != self._is_leaf(page):
                 self._look_again(page)
             else:
@@ -179,8 +176,7 @@ class EvictionQueue:
 
     def in_order(self) -> list[int]:
         """Parked pages, next victim first."""
-        if self._expiries:
-            self._expire()
+        self._expire()
         for page in self._parked:
             self._look_again(page)
         return [page for *_, page in sorted(self._parked.values())]
@@ -191,7 +187,8 @@ class EvictionQueue:
         self._put(page, use)
 
     def _put(self, page: int, use: PageUse) -> None:
-        self._parked[page] = entry = (self._order(use), use.parked, page)
+        entry = (self._order(use), use.parked, page)
+        self._parked[page] = entry
         if len(self._line) + len(self._ahead) > 2 * len(self._parked) + 64:  # mostly stale
             self._line, self._ahead = deque(sorted(self._parked.values())), []
         elif not self._line or self._line[-1] < entry:
@@ -209,7 +206,7 @@ class EvictionQueue:
             heapq.heappush(self._expiries, (self._uses[page].expires, page))
 
     def _expire(self) -> None:
-        now = self._clock()
+        now = self._clock() if self._expiries else 0.0
         while self._expiries and self._expiries[0][0] <= now:
             moment, page = heapq.heappop(self._expiries)
             use = self._uses.get(page)

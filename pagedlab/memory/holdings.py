@@ -14,7 +14,7 @@ from pagedlab.errors import InvariantViolation
 from pagedlab.memory.events import NONE, EventKind, Trace
 from pagedlab.memory.eviction import EvictionOrder, Retention, eviction_order
 from pagedlab.memory.pool import PagePool
-from pagedlab.memory.prefix_cache import Cursor, Match, NoPrefixCache, PrefixCache, Salt
+from pagedlab.memory.prefix_cache import Cursor, NoPrefixCache, PrefixCache
 from pagedlab.memory.store import CacheStats, PageStore
 from pagedlab.memory.table import HOLE, PageTable
 
@@ -67,7 +67,6 @@ class Holdings:
         self.pool, self.prefix_cache, self.host = self.store.pool, self.store.prefix_cache, self.store.host
         self._holdings: dict[int, Holding] = {}
         self._pins: set[int] = set()
-        self._last_match: tuple[tuple[int, Salt, list[int]], Match] | None = None
 
     # Questions: nothing changes
 
@@ -107,11 +106,10 @@ class Holdings:
         Raises OutOfPages, with nothing changed, when the pages cannot be had.
         """
         table = self._holdings[sequence].table
-        had, pages = table.num_tokens, table.pages
-        if num_tokens < had:
-            raise ValueError(f"sequence {sequence} holds {had} tokens; it cannot shrink to {num_tokens}")
-        missing = -(-num_tokens // self.page_size) - len(pages)
-        must_copy = had % self.page_size > 0 and had < num_tokens and self.pool.refcount(pages[-1]) > 1
+        if num_tokens < table.num_tokens:
+            raise ValueError(f"sequence {sequence} holds {table.num_tokens} tokens; it cannot shrink to {num_tokens}")
+        missing = self.pages_for(num_tokens) - len(table.pages)
+        must_copy = self._must_copy(table, num_tokens)
         if missing > 0 or must_copy:
             self.store.require(missing + must_copy)
             if must_copy:
@@ -219,7 +217,8 @@ class Holdings:
 
     def _must_copy(self, table: PageTable, num_tokens: int) -> bool:
         """The next token would be written into a partly filled page that another sequence also reads."""
-        return num_tokens > table.num_tokens and table.waste > 0 and self.pool.refcount(table.pages[-1]) > 1
+        had = table.num_tokens
+        return had < num_tokens and had % self.page_size > 0 and self.pool.refcount(table.pages[-1]) > 1
 
     def _num_behind(self, position: int) -> int:
         """Leading pages that lie wholly behind the window of the token at ``position``."""
@@ -231,7 +230,7 @@ class Holdings:
         table.append(page)
 
     def _grow(self, sequence: int, table: PageTable, num_tokens: int) -> None:
-        for _ in range(-(-num_tokens // self.page_size) - len(table.pages)):
+        for _ in range(self.pages_for(num_tokens) - len(table.pages)):
             self._append(sequence, table, self.store.take())
         table.num_tokens = num_tokens
 

@@ -41,6 +41,9 @@ class CacheManager(Holdings):
     every layer attends to so many tokens at most, so pages behind them are given back.
     """
 
+    #: The last question of ``_match``, with the epoch in which it was asked, and the answer.
+    _last_match: tuple[tuple[int, Salt, list[int]], Match] | None = None
+
     # Questions: nothing changes
 
     @property

@@ -58,12 +58,9 @@ class HashPrefixCache:
 
     def match(self, tokens: Sequence[int], max_pages: int, salt: Salt = None) -> Match:
         content, pages, size = self._root(salt), [], self.page_size
-        index, hash_page = self._index, self._hash
         for start in range(0, max_pages * size, size):
             run = tuple(tokens[start : start + size])
-            found = index.get(hash_page(content.key, run))
-            while found is not None and (found.parent is not content or found.tokens != run):
-                found = found.twin
+            found = self._find(self._hash(content.key, run), content, run)
             if found is None or not found.pages:
                 break
             content = found

@@ -81,13 +81,15 @@ class PageStore:
 
         Hits that somebody uses cost nothing. Cached ones do: they cannot also be evicted to make room.
         """
+        if not hits:
+            return asked
         first, refcount = self.host.first, self.pool.refcount
         return asked - len([page for page in hits if page < first and refcount(page)])
 
     def require(self, asked: int, hits: Sequence[int] = ()) -> None:
         """Raise OutOfPages unless such a table can be had."""
-        cost = self.cost(asked, hits) if hits else asked
-        if cost > self.pool.num_free + self.pool.num_cached:
+        cost = self.cost(asked, hits)
+        if cost > self.num_available:
             raise OutOfPages(cost, self.pool.num_free, self.pool.num_cached)
 
     # A step
@@ -160,6 +162,17 @@ class PageStore:
         """``sequence`` needs it no more; the last to say so turns it cached if its content can be hit, else free."""
         self.drop_all((page,), sequence, logical)
 
+    def drop_all(self, pages: Sequence[int], sequence: int, start: int) -> None:
+        """Drop the logical pages of ``sequence`` from ``start`` on, the last one first."""
+        holds, drop, park = self.prefix_cache.holds, self.pool.drop, self.queue.park
+        for page in reversed(pages):
+            keep = holds(page)
+            if drop(page, keep=keep) == 0 and keep:
+                park(page, sequence)
+        if self.trace is not None:
+            for logical in reversed(range(len(pages))):
+                self.trace.record(EventKind.RELEASE, pages[logical], sequence, start + logical)
+
     def copy(self, source: int, target: int) -> None:
         self.epoch += 1
         self._copies.append(PageCopy(source, target))
@@ -183,17 +196,6 @@ class PageStore:
         self.epoch += 1
         self._fresh.add(page)
         self.queue.learn(page)
-
-    def drop_all(self, pages: Sequence[int], sequence: int, start: int) -> None:
-        """Drop the logical pages of ``sequence`` from ``start`` on, the last one first."""
-        holds, drop, park = self.prefix_cache.holds, self.pool.drop, self.queue.park
-        for page in reversed(pages):
-            keep = holds(page)
-            if drop(page, keep=keep) == 0 and keep:
-                park(page, sequence)
-        if self.trace is not None:
-            for logical in reversed(range(len(pages))):
-                self.trace.record(EventKind.RELEASE, pages[logical], sequence, start + logical)
 
     def forget(self, page: int) -> None:
         """The content of ``page`` can be hit no more, nor what the prefix cache cannot find without it."""
@@ -260,7 +262,6 @@ class PageStore:
             self._leave_device(page)
 
     def _leave_device(self, page: int) -> None:
-        if self.trace is not None:
-            self.trace.record(EventKind.EVICT, page)
+        self.record(EventKind.EVICT, page)
         if not self.pool.refcount(page):
             self.pool.blank(page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nbformat
@@ -58,6 +59,14 @@ def test_notebook_00_runs_and_its_page_map_is_alive(
     assert page.errors == []  # type: ignore[attr-defined]
 
 
+def write_notebook(path: Path, cells: list[str]) -> None:
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    nbformat.write(notebook, path)
+
+
 @pytest.mark.timeout(600)
 def test_a_map_shown_before_the_run_follows_it_to_its_end_in_the_dark_theme_too(
     page: Page, jupyterlab: Lab, screenshot: Callable[[Page, str], None]
@@ -70,11 +79,7 @@ def test_a_map_shown_before_the_run_follows_it_to_its_end_in_the_dark_theme_too(
         "outputs = llm.generate(prompts, SamplingParams(max_tokens=40, ignore_eos=True), progress=False)\n"
         "print('steps taken:', len(llm.trace.steps()))",
     ]
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
-    )
-    nbformat.write(notebook, jupyterlab.folder / "live.ipynb")
+    write_notebook(jupyterlab.folder / "live.ipynb", cells)
     jupyterlab.open_notebook(page, "live.ipynb")
     run_all(page)
     steps = page.locator(".jp-RenderedText", has_text="steps taken:")
@@ -106,11 +111,7 @@ def test_two_engines_on_one_clock_are_followed_live_and_scrubbing_asks_the_kerne
         "maps.refresh(now=True)\n"
         "print('steps taken:', *(len(llm.trace.steps()) for llm in engines))",
     ]
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
-    )
-    nbformat.write(notebook, jupyterlab.folder / "two.ipynb")
+    write_notebook(jupyterlab.folder / "two.ipynb", cells)
     sent: list[bytes] = []
     page.on(
         "websocket",
