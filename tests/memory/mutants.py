@@ -34,7 +34,7 @@ MUTANTS = {
             "refcount(table.pages[-1]) > 1\n\n",
             "refcount(table.pages[-1]) > 2\n\n",
         ),
-        Mutant("nothing is ever copied", "and table.waste > 0 and", "and False and"),
+        Mutant("nothing is ever copied", "and had % self.page_size > 0 and", "and False and"),
         Mutant("a copied page keeps its reference", "        self.store.drop(shared, sequence, logical)\n", ""),
         Mutant("a page is published one token early", "* size <= num_tokens and", "* size <= num_tokens + 1 and"),
         Mutant("an extension fails half-way", "            self.store.require(missing + must_copy)\n", ""),
